@@ -1,0 +1,42 @@
+# Two commands: `make demo` shows the mirror at work, `make test` proves it. Python 3.11+ is all that must be there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: demo test check unit integration bench lock format clean
+
+demo: $(VENV)/ready
+	@$(BIN)/python -m frigate_s3_mirror.demo $(ARGS)
+
+test: check
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+unit integration: $(VENV)/ready
+	$(BIN)/python -m pytest tests/$@ $(ARGS)
+
+bench: $(VENV)/ready
+	$(BIN)/python -m benchmarks $(ARGS)
+
+format: $(VENV)/ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(VENV)/ready: pyproject.toml requirements/dev.txt scripts/bootstrap.py
+	@$(PYTHON) scripts/bootstrap.py $(VENV)
+	@touch $@
+
+# Locked without index addresses, for every platform and Python that we support.
+lock: $(VENV)/ready
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade \
+		pyproject.toml -o requirements/runtime.txt
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade \
+		--constraint requirements/runtime.txt --extra demo --group dev pyproject.toml -o requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
