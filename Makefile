@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+UV = $(shell command -v uv || echo $(BIN)/uv)
 
 .PHONY: demo test check unit integration bench lock format clean
 
@@ -33,9 +34,9 @@ $(VENV)/ready: pyproject.toml requirements/dev.txt scripts/bootstrap.py
 
 # Locked without index addresses, for every platform and Python that we support.
 lock: $(VENV)/ready
-	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade \
+	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade \
 		pyproject.toml -o requirements/runtime.txt
-	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade \
+	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade \
 		--constraint requirements/runtime.txt --extra demo --group dev pyproject.toml -o requirements/dev.txt
 
 clean:

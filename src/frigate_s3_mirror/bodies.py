@@ -1,0 +1,61 @@
+"""What is sent for an entry: a file of Frigate's, a thumbnail out of its row, or a document made from the event."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+from pathlib import Path
+
+from frigate_s3_mirror.events import FrigateDatabase, FrigateError
+from frigate_s3_mirror.keys import metadata_document
+from frigate_s3_mirror.ledger import Entry
+from frigate_s3_mirror.s3 import LARGE_BODY
+from frigate_s3_mirror.sources import SourceRefusedError, SourceVanishedError, open_source
+from frigate_s3_mirror.uploader import Body
+
+ROW_THUMBNAIL = "row:thumbnail"
+ROW_METADATA = "row:metadata"
+
+
+def read_body(entry: Entry, clips_dir: Path, database_path: Path) -> Body:
+    """The content of an entry. Raises SourceVanishedError or SourceRefusedError."""
+    if entry.source == ROW_METADATA:
+        return _body(metadata_document(entry.event))
+    if entry.source == ROW_THUMBNAIL:
+        return _body(_thumbnail(entry.event.id, database_path))
+    if not entry.event.is_named_safely:
+        raise SourceRefusedError(f"its camera '{entry.event.camera}' or id '{entry.event.id}' is no name of Frigate's")
+    descriptor = open_source(clips_dir, entry.source)
+    size = os.fstat(descriptor).st_size
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        if size >= LARGE_BODY:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return Body(None, size, digest, lambda: open_source(clips_dir, entry.source))
+        try:
+            return _body(file.readall())
+        except OSError as error:
+            raise SourceRefusedError(f"{entry.source} cannot be read ({error.strerror})") from error
+
+
+def _body(content: bytes) -> Body:
+    return Body(content, len(content), hashlib.sha256(content).hexdigest())
+
+
+def _thumbnail(event_id: str, database_path: Path) -> bytes:
+    from frigate_s3_mirror.events import Filters
+
+    database = FrigateDatabase(database_path, Filters())
+    try:
+        text = database.inline_thumbnail(event_id)
+    except FrigateError as error:
+        raise SourceRefusedError(str(error)) from error
+    finally:
+        database.close()
+    if not text:
+        raise SourceVanishedError(f"the thumbnail of event {event_id}")
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise SourceRefusedError(f"the thumbnail of event {event_id} is not base64") from error

@@ -1,0 +1,252 @@
+"""The command line: reads the settings, starts the service or asks the ledger, and says what went wrong in a sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from typing import Annotated, NoReturn
+
+import typer
+
+from frigate_s3_mirror import __version__
+from frigate_s3_mirror.ledger import FILE_NAME, Ledger, LedgerError
+from frigate_s3_mirror.lifecycle import State
+from frigate_s3_mirror.logs import logger, set_up
+from frigate_s3_mirror.settings import Loaded, Settings, SettingsError, load
+
+EXIT_CONFIGURATION = 78
+"""The settings are wrong: starting again without changing them is pointless (EX_CONFIG of sysexits.h)."""
+
+app = typer.Typer(
+    name="frigate-s3-mirror",
+    help="Mirror Frigate's snapshots to S3-compatible storage: within a blink, never lost, never sent twice.\n\n"
+    "All settings are environment variables; `config` shows them. At least S3_BUCKET, S3_ACCESS_KEY and S3_SECRET_KEY "
+    "are needed (on AWS, the keys may come from a role).",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"frigate-s3-mirror {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    once: Annotated[
+        bool, typer.Option("--once", help="Mirror what is there now, then exit: 0 if all is in the bucket, else 1.")
+    ] = False,
+) -> None:
+    """Run the mirror until it is stopped (SIGTERM, Ctrl-C).
+
+    Exit status: 0 after an orderly stop; 1 when it cannot work or, with `--once`, something is left that is not in the
+    bucket; 78 when the settings are wrong.
+    """
+    from frigate_s3_mirror.s3 import StoreError
+    from frigate_s3_mirror.s3_snapshot_mirror import AlreadyRunningError, Mirror
+
+    loaded = _settings(log=True)
+    try:
+        mirror = Mirror(loaded.settings)
+        mirror.open()
+    except StoreError as error:
+        _fail(str(error), EXIT_CONFIGURATION)
+    except (LedgerError, AlreadyRunningError) as error:
+        _fail(str(error), 1)
+    try:
+        if not once:
+            asyncio.run(mirror.run())
+            return
+        left = asyncio.run(mirror.run_once())
+        _say_what_is_left(mirror.ledger, mirror.discovery.problem, mirror.uploader.problem)
+    finally:
+        mirror.close()
+    if left:
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep showing, every two seconds, until Ctrl-C.")] = False,
+) -> None:
+    """Show what is mirrored, what waits, what failed and why.
+
+    Exit status: 0 healthy, 1 degraded, 2 not running or down.
+    """
+    from frigate_s3_mirror.status import Status, read_status
+
+    folder = _settings().settings.ledger_dir
+
+    def look() -> Status:
+        try:
+            return read_status(folder, time.time())
+        except LedgerError:
+            _fail(f"There is no ledger in {folder} yet; start the mirror first, or check S3_STATE_DIR.", 2)
+
+    if watch:
+        _watch_status(look)
+        return
+    seen = look()
+    if as_json:
+        typer.echo(json.dumps(seen.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        from rich.console import Console
+
+        from frigate_s3_mirror.status_view import render
+
+        Console(highlight=False).print(render(seen, time.time()))
+    raise typer.Exit({"OK": 0, "DEGRADED": 1}.get(seen.health, 2))
+
+
+@app.command("retry-failed")
+def retry_failed(
+    event_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[EVENT_ID]...", help="Only these events; none means all.")
+    ] = None,
+) -> None:
+    """Try failed and expired uploads again; a running service takes them up within seconds."""
+    ledger = Ledger(_settings().settings.ledger_dir / FILE_NAME)
+    if not ledger.path.exists():
+        _fail(f"There is no ledger in {ledger.path.parent} yet; start the mirror first, or check S3_STATE_DIR.", 1)
+    try:
+        ledger.open()
+        taken = ledger.retry_failed(event_ids or ())
+    except LedgerError as error:
+        _fail(str(error), 1)
+    finally:
+        ledger.close()
+    unknown = sorted(set(event_ids or ()) - set(taken))
+    typer.echo(f"{len(taken)} event{'' if len(taken) == 1 else 's'} will be tried again.")
+    if unknown:
+        _fail(f"No failed upload of event {', '.join(unknown)}; 'status' lists the failed ones.", 1)
+
+
+@app.command()
+def config() -> None:
+    """Show the effective settings, secrets hidden, and where each came from."""
+    from rich.console import Console
+    from rich.table import Table
+
+    loaded = _settings()
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    table.add_column("variable", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    table.add_column("from", style="dim", overflow="fold")
+    for name, value in effective(loaded.settings).items():
+        origin = loaded.origins[name]
+        table.add_row(name, value, origin, style="dim" if origin == "default" else None)
+    Console(highlight=False).print(table)
+
+
+def effective(settings: Settings) -> dict[str, str]:
+    """Every variable with its value as text; secrets hidden, values that follow from others spelled out."""
+    shown: dict[str, str] = {}
+    for field_name, field in Settings.model_fields.items():
+        value = getattr(settings, field_name)
+        text = ", ".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
+        shown[str(field.alias)] = text
+    shown["S3_STORAGE_CLASS"] = settings.effective_storage_class or "(none sent)"
+    shown["S3_PROVIDER"] = settings.preset.name
+    shown["S3_ADDRESSING_STYLE"] = "virtual" if settings.virtual_host else "path"
+    shown["S3_STATE_DIR"] = str(settings.state_dir or f"{settings.ledger_dir} and {settings.text_state_dir}")
+    return {name: value or "(not set)" for name, value in shown.items()}
+
+
+def _settings(*, log: bool = False) -> Loaded:
+    """The settings, or an exit with one sentence for each problem."""
+    try:
+        loaded = load(os.environ)
+    except SettingsError as error:
+        if log:
+            set_up("info")
+        for problem in error.problems:
+            _say(problem)
+        raise typer.Exit(EXIT_CONFIGURATION) from error
+    if log:
+        set_up(loaded.settings.log_level)
+    for warning in loaded.warnings:
+        logger().warning("%s", warning) if log else _say(warning)
+    return loaded
+
+
+def _say(sentence: str) -> None:
+    """A sentence for the user: a log line where the service logs, else plain on stderr."""
+    if logger().handlers:
+        logger().error("S3 snapshot mirror: %s", sentence)
+    else:
+        typer.echo(sentence, err=True)
+
+
+def _fail(sentence: str, status: int) -> NoReturn:
+    _say(sentence)
+    raise typer.Exit(status)
+
+
+def _say_what_is_left(ledger: Ledger, frigate_problem: str | None, s3_problem: str | None) -> None:
+    """The end of `--once`: what is in the bucket, and what is not and why."""
+    counts = ledger.counts()
+    logger().info(
+        "S3 snapshot mirror: %d in the bucket, %d without a file",
+        counts[State.UPLOADED],
+        counts[State.ABSENT] + counts[State.AWAITED],
+    )
+    for problem in (frigate_problem, s3_problem):
+        if problem:
+            logger().error("S3 snapshot mirror: %s", problem)
+    if counts[State.PENDING]:
+        logger().error(
+            "S3 snapshot mirror: %d are not in the bucket yet; the next run sends them", counts[State.PENDING]
+        )
+    for lost in ledger.problems(State.FAILED, State.EXPIRED, limit=20):
+        logger().error(
+            "S3 snapshot mirror: not in the bucket event=%s camera=%s: %s", lost.event_id, lost.camera, lost.error
+        )
+
+
+def _watch_status(look: object) -> None:
+    """Live on a terminal, a fresh report every two seconds elsewhere."""
+    from collections.abc import Callable
+    from typing import cast
+
+    from rich.console import Console
+    from rich.live import Live
+
+    from frigate_s3_mirror.status import Status
+    from frigate_s3_mirror.status_view import render
+
+    see = cast(Callable[[], Status], look)
+    console = Console(highlight=False)
+    try:
+        if not console.is_terminal:
+            while True:
+                console.print(render(see(), time.time()))
+                time.sleep(2)
+        with Live(console=console, auto_refresh=False, screen=True) as live:
+            while True:
+                live.update(render(see(), time.time()), refresh=True)
+                time.sleep(2)
+    except (KeyboardInterrupt, BrokenPipeError):
+        sys.exit(0)

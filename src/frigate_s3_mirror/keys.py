@@ -1,0 +1,84 @@
+"""Object keys and object metadata: pure functions of an event, its kind and the settings."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+from frigate_s3_mirror.events import Event
+from frigate_s3_mirror.kinds import Kind
+from frigate_s3_mirror.settings import Settings
+
+CONTENT_TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "json": "application/json"}
+_KIND_SUFFIX = {Kind.SNAPSHOT: "", Kind.CLEAN: "-clean", Kind.THUMBNAIL: "-thumb", Kind.METADATA: ""}
+_PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+_LONGEST_VALUE = 256  # characters of user metadata; S3 allows 2 KB for all values together
+
+
+def local_time(unix_seconds: float, timezone: str | None) -> datetime:
+    """The moment in this time zone, or in the machine's own when None."""
+    zone = ZoneInfo(timezone) if timezone else None
+    return datetime.fromtimestamp(unix_seconds, UTC).astimezone(zone)
+
+
+def key_for(event: Event, kind: Kind, ending: str, settings: Settings) -> str:
+    """The key of one object. `ending` is "jpg", "png", "webp" or "json".
+
+    The kind's suffix and the ending are added to the template's result, so kinds never share a key.
+    """
+    start = local_time(event.start_time, settings.key_timezone)
+    name = settings.key_template.format_map(
+        {
+            "prefix": settings.path_prefix,
+            "camera": event.camera,
+            "label": quote(event.label, safe=" ") or "unlabelled",
+            "date": f"{start:%Y-%m-%d}",
+            "year": f"{start:%Y}",
+            "month": f"{start:%m}",
+            "day": f"{start:%d}",
+            "hour": f"{start:%H}",
+            "time": f"{start:%H%M%S}",
+            "timestamp": f"{start:%Y%m%d_%H%M%S}",
+            "event_id": event.id,
+        }
+    )
+    path = "/".join(part for part in name.split("/") if part not in {"", ".", ".."})
+    return f"{path}{_KIND_SUFFIX[kind]}.{ending}"
+
+
+def object_metadata(event: Event, sha256: str) -> dict[str, str]:
+    """User metadata (`x-amz-meta-*`): ASCII, percent-encoded where the value is not; absent facts are left out."""
+    facts = {
+        "event-id": event.id,
+        "camera": event.camera,
+        "label": event.label,
+        "sub-label": event.sub_label,
+        "score": None if event.score is None else f"{event.score:g}",
+        "zones": ",".join(event.zones),
+        "start": f"{event.start_time:.6f}",
+        "end": None if event.end_time is None else f"{event.end_time:.6f}",
+        "sha256": sha256,
+    }
+    return {name: encode_metadata(value) for name, value in facts.items() if value}
+
+
+def encode_metadata(value: str) -> str:
+    """The value as a header may carry it: printable ASCII stays, the rest and `%` become percent-encoded UTF-8."""
+    return quote(value[:_LONGEST_VALUE], safe=_PRINTABLE).strip()
+
+
+def metadata_document(event: Event) -> bytes:
+    """The JSON document that `S3_ARTIFACTS=metadata` stores for an event."""
+    document = {
+        "id": event.id,
+        "camera": event.camera,
+        "label": event.label,
+        "sub_label": event.sub_label,
+        "score": event.score,
+        "zones": list(event.zones),
+        "start_time": event.start_time,
+        "end_time": event.end_time,
+    }
+    return json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n"

@@ -1,0 +1,362 @@
+"""The ledger: durable knowledge of every object to mirror, in SQLite. It owns the file and its schema, knows no S3.
+
+Only acknowledged uploads need to survive a power cut, so only settling waits for the disk; a pending entry that gets
+lost is found again in Frigate's table. One thread may use a Ledger at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from frigate_s3_mirror.events import Event
+from frigate_s3_mirror.kinds import Kind
+from frigate_s3_mirror.lifecycle import State
+
+SCHEMA_VERSION = 1
+DESTINATION = "s3"
+FILE_NAME = "ledger.db"
+LOCK_NAME = "service.lock"
+"""Held by the one service that may use a state folder."""
+_SCHEMA = """
+CREATE TABLE object (
+    id INTEGER PRIMARY KEY,
+    destination TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    camera TEXT,
+    label TEXT,
+    start_time REAL,
+    happened_at REAL NOT NULL,
+    event TEXT,
+    source TEXT,
+    key TEXT,
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    deferrals INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at REAL NOT NULL DEFAULT 0,
+    last_error TEXT,
+    size_bytes INTEGER,
+    sha256 TEXT,
+    etag TEXT,
+    recorded_at REAL NOT NULL,
+    uploaded_at REAL
+) STRICT;
+CREATE UNIQUE INDEX object_identity ON object (event_id, destination, kind);
+CREATE INDEX object_order ON object (state, happened_at DESC);
+CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+"""
+_RECORD = """
+INSERT INTO object (destination, event_id, kind, camera, label, start_time, happened_at, event, source, key, state,
+                    next_attempt_at, last_error, recorded_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (event_id, destination, kind) DO UPDATE
+SET source = excluded.source, key = coalesce(object.key, excluded.key), state = excluded.state, event = excluded.event,
+    happened_at = excluded.happened_at, next_attempt_at = 0, deferrals = 0
+WHERE object.state IN ('awaited', 'absent') AND excluded.state IN ('pending', 'skipped')
+RETURNING id
+"""
+_SETTLE = """
+UPDATE object SET state = ?, attempts = ?, deferrals = ?, next_attempt_at = ?, last_error = ?,
+                  size_bytes = coalesce(?, size_bytes), sha256 = coalesce(?, sha256), etag = coalesce(?, etag),
+                  uploaded_at = coalesce(?, uploaded_at)
+WHERE id = ? AND state <> 'uploaded'
+"""
+_ENTRY = "id, event, kind, source, key, state, happened_at, attempts, deferrals, next_attempt_at, last_error"
+_DUE = f"SELECT {_ENTRY} FROM object WHERE state = ? AND next_attempt_at <= ? ORDER BY happened_at DESC LIMIT ?"  # noqa: S608
+_IMPORT = """
+INSERT OR IGNORE INTO object (destination, event_id, kind, happened_at, state, attempts, last_error, recorded_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+
+class LedgerError(Exception):
+    """The ledger cannot be opened; the text is a sentence for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object to mirror. `row` is the ledger's number for it, 0 before it is recorded."""
+
+    row: int
+    event: Event
+    kind: Kind
+    source: str
+    key: str
+    state: State
+    happened_at: float
+    attempts: int = 0
+    deferrals: int = 0
+    next_attempt_at: float = 0.0
+    last_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one attempt; written to the ledger before anyone is told of it."""
+
+    entry: Entry
+    state: State
+    attempts: int
+    deferrals: int
+    next_attempt_at: float
+    error: str | None = None
+    size_bytes: int | None = None
+    sha256: str | None = None
+    etag: str | None = None
+    uploaded_at: float | None = None
+    duration_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An entry that did not make it, for people: what, where, and why."""
+
+    event_id: str
+    camera: str | None
+    kind: str
+    state: State
+    attempts: int
+    error: str | None
+    happened_at: float
+
+
+class Ledger:
+    """All entries of one state folder; opened once, used from one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection: sqlite3.Connection | None = None
+        self.is_new = False
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The open connection. Raises LedgerError before `open`."""
+        if self._connection is None:
+            raise LedgerError("The ledger is not open.")
+        return self._connection
+
+    def open(self, *, read_only: bool = False) -> None:
+        """Open, creating file and schema when they are missing. Raises LedgerError with a sentence."""
+        try:
+            if read_only:
+                uri = f"file:{self.path}?mode=ro"
+                self._connection = sqlite3.connect(
+                    uri, uri=True, timeout=5.0, isolation_level=None, check_same_thread=False
+                )
+                self._check_version()
+                return
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.is_new = not self.path.exists()
+            self._connection = sqlite3.connect(self.path, timeout=10.0, isolation_level=None, check_same_thread=False)
+            self._choose_journal()
+            self._migrate()
+        except (sqlite3.Error, OSError) as error:
+            self.close()
+            raise LedgerError(
+                f"The ledger {self.path} cannot be opened ({error}); its folder must be writable (S3_STATE_DIR chooses another)."
+            ) from error
+
+    def close(self) -> None:
+        """Close; may be called twice."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _choose_journal(self) -> None:
+        """WAL where the file system can map shared memory, a rollback journal where it cannot (NFS, SMB)."""
+        try:
+            mode = self.connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            self.connection.execute("BEGIN IMMEDIATE")
+            self.connection.execute("COMMIT")
+        except sqlite3.OperationalError:
+            mode = "failed"
+        if mode != "wal":
+            self.connection.execute("PRAGMA journal_mode = DELETE")
+
+    def _migrate(self) -> None:
+        version = self._check_version()
+        if version == 0:
+            self.connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+
+    def _check_version(self) -> int:
+        version = int(self.connection.execute("PRAGMA user_version").fetchone()[0])
+        if version > SCHEMA_VERSION:
+            self.close()
+            raise LedgerError(
+                f"The ledger {self.path} was written by a newer version of the mirror; install that one again."
+            )
+        return version
+
+    @contextlib.contextmanager
+    def _transaction(self, *, durable: bool) -> Iterator[sqlite3.Connection]:
+        connection = self.connection
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    # -- what the service does -------------------------------------------------------------------------------------
+
+    def record(self, entries: Sequence[Entry], now: float) -> list[Entry]:
+        """Take in entries that are not known yet; an awaited or absent one becomes pending when its file came.
+
+        Returns those that were taken in, with their row numbers. Not durable by itself, see the module's text.
+        """
+        taken: list[Entry] = []
+        with self._transaction(durable=False) as connection:
+            for entry in entries:
+                event = entry.event
+                row = connection.execute(
+                    _RECORD,
+                    (DESTINATION, event.id, entry.kind, event.camera, event.label, event.start_time, entry.happened_at,
+                     event.to_json(), entry.source, entry.key, entry.state, entry.next_attempt_at, entry.last_error, now),
+                ).fetchone()  # fmt: skip
+                if row is not None:
+                    taken.append(replace(entry, row=row[0]))
+        return taken
+
+    def due(self, state: State, now: float, limit: int) -> list[Entry]:
+        """Entries in this state whose next attempt is due, newest first."""
+        return [_entry(row) for row in self.connection.execute(_DUE, (state, now, limit))]
+
+    def next_due(self, now: float) -> float | None:
+        """Unix seconds of the earliest next attempt of a pending entry after `now`, or None."""
+        row = self.connection.execute(
+            "SELECT min(next_attempt_at) FROM object WHERE state = 'pending' AND next_attempt_at > ?", (now,)
+        ).fetchone()
+        return None if row[0] is None else float(row[0])
+
+    def settle(self, outcomes: Sequence[Outcome]) -> None:
+        """Write what became of attempts, in one durable transaction. An uploaded entry never changes again."""
+        with self._transaction(durable=any(o.state is not State.PENDING for o in outcomes)) as connection:
+            connection.executemany(
+                _SETTLE,
+                [
+                    (o.state, o.attempts, o.deferrals, o.next_attempt_at, o.error, o.size_bytes, o.sha256, o.etag, o.uploaded_at, o.entry.row)
+                    for o in outcomes
+                ],
+            )  # fmt: skip
+
+    def release(self) -> None:
+        """Make every pending entry due now that was only waiting for the service (after an outage)."""
+        with self._transaction(durable=False) as connection:
+            connection.execute(
+                "UPDATE object SET next_attempt_at = 0 WHERE state = 'pending' AND attempts = 0 AND next_attempt_at > 0"
+            )
+
+    def retry_failed(self, event_ids: Sequence[str] = ()) -> list[str]:
+        """Make failed and expired entries (of these events, or all) pending again; returns their event ids."""
+        taken: list[str] = []
+        with self._transaction(durable=True) as connection:
+            for event_id in event_ids or [None]:
+                rows = connection.execute(
+                    """UPDATE object SET state = 'pending', attempts = 0, deferrals = 0, next_attempt_at = 0
+                       WHERE state IN ('failed', 'expired') AND source IS NOT NULL AND (?1 IS NULL OR event_id = ?1) RETURNING event_id""",
+                    (event_id,),
+                ).fetchall()
+                rows += connection.execute(
+                    "DELETE FROM object WHERE state = 'failed' AND source IS NULL AND (?1 IS NULL OR event_id = ?1) RETURNING event_id",
+                    (event_id,),
+                ).fetchall()  # imported without details: forgotten here, so that the scan finds it anew
+                taken += [row[0] for row in rows]
+        return sorted(set(taken))
+
+    def forget(self, rows: Sequence[int]) -> None:
+        """Drop these entries."""
+        with self._transaction(durable=False) as connection:
+            connection.executemany("DELETE FROM object WHERE id = ?", [(row,) for row in rows])
+
+    def import_state(self, uploaded: Iterable[str], failed: dict[str, tuple[int, str]], now: float) -> tuple[int, int]:
+        """Take over ids from the text state files; returns how many uploaded and failed ones were new."""
+        with self._transaction(durable=True) as connection:
+            rows = ((DESTINATION, i, Kind.SNAPSHOT, time_of_id(i, now), State.UPLOADED, 0, None, now) for i in uploaded)
+            new_uploaded = connection.executemany(_IMPORT, rows).rowcount
+            rows_failed = [
+                (DESTINATION, i, Kind.SNAPSHOT, time_of_id(i, now), State.FAILED, count, error, now)
+                for i, (count, error) in failed.items()
+            ]
+            new_failed = connection.executemany(_IMPORT, rows_failed).rowcount
+        return max(new_uploaded, 0), max(new_failed, 0)
+
+    def note(self, **facts: object) -> None:
+        """Keep facts about the running service for `status`; values are stored as JSON."""
+        with self._transaction(durable=False) as connection:
+            connection.executemany(
+                "INSERT INTO fact VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                [(name, json.dumps(value)) for name, value in facts.items()],
+            )
+
+    # -- what people and exports ask -------------------------------------------------------------------------------
+
+    def facts(self) -> dict[str, Any]:
+        """All facts that were noted."""
+        return {name: json.loads(value) for name, value in self.connection.execute("SELECT name, value FROM fact")}
+
+    def counts(self) -> dict[State, int]:
+        """Entries by state."""
+        counts = dict.fromkeys(State, 0)
+        for state, count in self.connection.execute("SELECT state, count(*) FROM object GROUP BY state"):
+            counts[State(state)] = count
+        return counts
+
+    def retrying(self) -> int:
+        """Pending entries that were tried at least once."""
+        sql = "SELECT count(*) FROM object WHERE state = 'pending' AND (attempts > 0 OR deferrals > 0)"
+        return int(self.connection.execute(sql).fetchone()[0])
+
+    def oldest_pending(self) -> float | None:
+        """When the oldest pending event happened (unix seconds), or None without a backlog."""
+        row = self.connection.execute("SELECT min(happened_at) FROM object WHERE state = 'pending'").fetchone()
+        return None if row[0] is None else float(row[0])
+
+    def last_uploaded(self) -> tuple[float, str] | None:
+        """Time (unix seconds) and key of the newest upload; looks at the newest events only, so it stays quick."""
+        row = self.connection.execute(
+            """SELECT uploaded_at, key FROM (SELECT uploaded_at, key FROM object WHERE state = 'uploaded'
+               ORDER BY happened_at DESC LIMIT 1000) WHERE uploaded_at IS NOT NULL ORDER BY uploaded_at DESC LIMIT 1"""
+        ).fetchone()
+        return None if row is None else (float(row[0]), str(row[1]))
+
+    def uploaded_ids(self, kind: Kind) -> Iterator[str]:
+        """Event ids whose object of this kind S3 has."""
+        for row in self.connection.execute(
+            "SELECT event_id FROM object WHERE state = 'uploaded' AND kind = ? ORDER BY id", (kind,)
+        ):
+            yield row[0]
+
+    def problems(self, *states: State, limit: int = 1000) -> list[Problem]:
+        """Entries in these states, newest first."""
+        marks = ",".join("?" * len(states))
+        sql = f"""SELECT event_id, camera, kind, state, attempts, last_error, happened_at FROM object
+                  WHERE state IN ({marks}) ORDER BY happened_at DESC LIMIT ?"""  # noqa: S608
+        return [
+            Problem(row[0], row[1], row[2], State(row[3]), row[4], row[5], row[6])
+            for row in self.connection.execute(sql, (*states, limit))
+        ]
+
+
+def _entry(row: Sequence[Any]) -> Entry:
+    return Entry(
+        row=row[0], event=Event.from_json(row[1]), kind=Kind(row[2]), source=row[3], key=row[4], state=State(row[5]),
+        happened_at=row[6], attempts=row[7], deferrals=row[8], next_attempt_at=row[9], last_error=row[10],
+    )  # fmt: skip
+
+
+def time_of_id(event_id: str, otherwise: float | None = None) -> float:
+    """The unix time that a Frigate event id begins with, else `otherwise` (now by default)."""
+    try:
+        return float(event_id.split("-", 1)[0])
+    except ValueError:
+        return time.time() if otherwise is None else otherwise

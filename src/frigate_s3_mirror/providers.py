@@ -1,0 +1,55 @@
+"""What differs between S3 servers, in one small table; everything else is sent alike to all of them.
+
+Sources: each provider's S3 compatibility page, and what the servers that we run in our tests answered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatch
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """How one kind of S3 server wants its requests."""
+
+    name: str
+    hosts: tuple[str, ...] = ()
+    """Endpoint host names (globs) that give the provider away."""
+    storage_class: str | None = None
+    """The class sent when the user set none; None sends no header, because most servers refuse a class they lack."""
+    virtual_host: bool = False
+    """Bucket in the host name (true) or in the path (false)."""
+    sha256_checksum: bool = False
+    """Send `x-amz-checksum-sha256`. The signature covers the body anyhow; Backblaze and others refuse the header."""
+    conditional_put: bool = False
+    """Whether `If-None-Match: *` is known to be honoured on PUT."""
+
+
+AWS = Provider("aws", ("*.amazonaws.com", "*.amazonaws.com.cn"), "STANDARD_IA", True, True, True)
+OTHER = Provider("other")
+PROVIDERS = (
+    AWS,
+    Provider("r2", ("*.r2.cloudflarestorage.com",), conditional_put=True),
+    Provider("b2", ("*.backblazeb2.com",)),
+    Provider("wasabi", ("*.wasabisys.com",)),
+    Provider("gcs", ("storage.googleapis.com",)),
+    Provider("hetzner", ("*.your-objectstorage.com",)),
+    Provider("digitalocean", ("*.digitaloceanspaces.com",)),
+    Provider("scaleway", ("*.scw.cloud",)),
+    Provider("minio", conditional_put=True),
+    Provider("ceph", conditional_put=True),
+    Provider("garage"),
+    OTHER,
+)
+NAMES = tuple(provider.name for provider in PROVIDERS)
+
+
+def provider_for(endpoint_host: str | None, name: str | None = None) -> Provider:
+    """The preset with this name, else the one whose host pattern fits; no endpoint at all means AWS."""
+    if name is not None:
+        return next(provider for provider in PROVIDERS if provider.name == name)
+    if endpoint_host is None:
+        return AWS
+    host = endpoint_host.lower()
+    return next((p for p in PROVIDERS if any(fnmatch(host, pattern) for pattern in p.hosts)), OTHER)

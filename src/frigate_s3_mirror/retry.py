@@ -1,0 +1,89 @@
+"""When to try again: backoff and the circuit breaker, pure; time and randomness come in as arguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+FIRST_DELAY = 0.5
+LONGEST_DELAY = 60.0
+LONGEST_OBJECT_DELAY = 300.0
+FIRST_CONFIGURATION_DELAY = 30.0
+LONGEST_CONFIGURATION_DELAY = 300.0
+
+
+class ErrorClass(StrEnum):
+    """What an error says about the next attempt; decided once, in `s3.py`."""
+
+    TRANSIENT = "transient"
+    """Network or server trouble; nothing is counted against the event."""
+    CONFIGURATION = "configuration"
+    """A person must change something (credentials, bucket, storage class); probed slowly, nothing is counted."""
+    OBJECT = "object"
+    """This object is refused or cannot be read; counted, and `failed` after S3_MAX_FAILED_RETRIES."""
+
+
+def full_jitter(attempt: int, chance: float, first: float = FIRST_DELAY, longest: float = LONGEST_DELAY) -> float:
+    """Seconds to wait before the next try, after `attempt` (1, 2, ...) failed ones; `chance` is in [0, 1).
+
+    Full jitter: evenly between nothing and a bound that doubles up to `longest`.
+    """
+    return chance * min(longest, first * 2.0 ** min(attempt - 1, 60))
+
+
+class Circuit(StrEnum):
+    """State of the breaker."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half-open"
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Stops the hammering of an endpoint that does not answer: a few failures in a row open it, one probe closes it.
+
+    Configuration errors open it at once and are probed slowly. All times are monotonic seconds.
+    """
+
+    threshold: int = 3
+    circuit: Circuit = Circuit.CLOSED
+    opened_until: float = 0.0
+    failures: int = 0
+    rounds: int = 0
+    """How often it opened since the last success; the wait grows with it."""
+    error_class: ErrorClass | None = None
+
+    def may_start(self, now: float) -> bool:
+        """Whether an attempt may start now; while half-open only the single probe may."""
+        if self.circuit is Circuit.OPEN and now >= self.opened_until:
+            self.circuit = Circuit.HALF_OPEN
+            return True
+        return self.circuit is Circuit.CLOSED
+
+    def succeeded(self) -> bool:
+        """Note a success; returns whether the breaker was not closed before."""
+        was_tripped = self.circuit is not Circuit.CLOSED
+        self.circuit, self.failures, self.rounds, self.error_class = Circuit.CLOSED, 0, 0, None
+        return was_tripped
+
+    def failed(self, error_class: ErrorClass, now: float, chance: float, retry_after: float | None = None) -> None:
+        """Note a failure of the service (transient or configuration; errors of one object do not belong here)."""
+        self.failures += 1
+        self.error_class = error_class
+        tripped = (
+            self.circuit is Circuit.HALF_OPEN or error_class is ErrorClass.CONFIGURATION or retry_after is not None
+        )
+        if self.circuit is Circuit.OPEN or not (tripped or self.failures >= self.threshold):
+            return
+        self.rounds += 1
+        self.circuit = Circuit.OPEN
+        self.opened_until = now + self._wait(chance, retry_after)
+
+    def _wait(self, chance: float, retry_after: float | None) -> float:
+        if retry_after is not None:
+            return retry_after
+        if self.error_class is ErrorClass.CONFIGURATION:
+            bound = min(LONGEST_CONFIGURATION_DELAY, FIRST_CONFIGURATION_DELAY * 2.0 ** min(self.rounds - 1, 60))
+            return bound * (0.5 + chance / 2)
+        return full_jitter(self.rounds, chance)

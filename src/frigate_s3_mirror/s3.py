@@ -1,0 +1,283 @@
+"""The store: puts, and what each of S3's errors means. The only module that knows obstore.
+
+obstore's own retries are off; whether and when to try again is decided by the uploader, from the error's class.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, BinaryIO, Protocol
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from frigate_s3_mirror.retry import ErrorClass
+from frigate_s3_mirror.settings import Settings
+
+LARGE_BODY = 32 * 1024 * 1024
+"""Bytes from which a body is streamed from disk in parts, so that memory stays flat."""
+_PART = 8 * 1024 * 1024
+_SLOWEST = 16 * 1024  # bytes per second below which a request counts as stalled
+_PATIENCE = 30.0  # seconds that any request may take
+_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+
+# Server's <Code> to class and advice. Codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html and
+# what rclone, moto and Ceph answered in our tests. What is not here is decided by its status, see `classify`.
+_CONFIGURATION_CODES = {
+    "AccessDenied": "the key may not write here; allow s3:PutObject on the bucket and prefix",
+    "AccountProblem": "the account has a problem; look at the provider's console",
+    "AllAccessDisabled": "access to the bucket is disabled; look at the provider's console",
+    "AuthorizationHeaderMalformed": "the region does not fit the bucket; set S3_REGION",
+    "IllegalLocationConstraintException": "the region does not fit the bucket; set S3_REGION",
+    "InvalidAccessKeyId": "S3 does not know this access key; check S3_ACCESS_KEY",
+    "InvalidBucketName": "this is not a valid bucket name; check S3_BUCKET",
+    "InvalidStorageClass": "the server lacks this storage class; check S3_STORAGE_CLASS",
+    "KMS.DisabledException": "the KMS key is disabled; check S3_SSE_KMS_KEY_ID",
+    "KMS.NotFoundException": "the KMS key does not exist; check S3_SSE_KMS_KEY_ID",
+    "NoSuchBucket": "there is no such bucket; create it, or check S3_BUCKET and S3_ENDPOINT_URL",
+    "NotImplemented": "the server lacks something that was asked for; check S3_STORAGE_CLASS, S3_SSE and S3_PROVIDER",
+    "NotSignedUp": "the account is not signed up for S3",
+    "PermanentRedirect": "the bucket is in another region; check S3_REGION and S3_ENDPOINT_URL",
+    "QuotaExceeded": "the quota is used up; free space or raise it",
+    "SignatureDoesNotMatch": "the signature is wrong; check S3_SECRET_KEY and S3_REGION",
+}
+_TRANSIENT_CODES = {
+    "ExpiredToken": "the credentials expired and will be renewed",
+    "RequestTimeTooSkewed": "the clock of this machine is wrong; set it right (NTP)",
+    "SlowDown": "S3 asks to slow down",
+    "RequestTimeout": "the connection is too slow or broke",
+    "OperationAborted": "another request was in the way",
+    "BadDigest": "the body was damaged on its way",
+    "XAmzContentSHA256Mismatch": "the body was damaged on its way",
+}
+_OBJECT_CODES = {
+    "EntityTooLarge": "the file is larger than the server takes",
+    "KeyTooLongError": "the key is longer than 1024 bytes; shorten S3_PATH_PREFIX or S3_KEY_TEMPLATE",
+    "MetadataTooLarge": "the metadata is larger than 2 KB",
+}
+
+
+class StoreError(Exception):
+    """A request to S3 failed: what it means for the next try, what S3 said, and what a person can do."""
+
+    def __init__(self, error_class: ErrorClass, sentence: str, *, code: str = "", status: int | None = None) -> None:
+        super().__init__(sentence)
+        self.error_class = error_class
+        self.code = code
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One PUT. The body is bytes, or an open file for bodies of `LARGE_BODY` and more."""
+
+    key: str
+    body: bytes | BinaryIO
+    size_bytes: int
+    content_type: str
+    metadata: dict[str, str]
+    storage_class: str | None = None
+
+
+class Store(Protocol):
+    """The narrow port to object storage. Every method raises StoreError."""
+
+    async def put(self, upload: Upload) -> str:
+        """Store the object under its key, whole or not at all; returns its ETag without quotes, "" if there is none."""
+        ...
+
+    async def get(self, key: str) -> bytes:
+        """The object's content."""
+        ...
+
+
+class ObjectStore:
+    """An S3 bucket through obstore."""
+
+    def __init__(self, settings: Settings, environ: MutableMapping[str, str] = os.environ) -> None:
+        """Prepare the client; nothing is sent yet. Raises StoreError when the settings make no client."""
+        config: dict[str, Any] = {
+            "region": settings.region,
+            "virtual_hosted_style_request": settings.virtual_host,
+            "conditional_put": "etag",
+        }
+        if settings.access_key is not None and settings.secret_key is not None:
+            # A left-over AWS_SESSION_TOKEN or AWS_ENDPOINT_URL would be mixed with the keys that the user set.
+            for name in [name for name in environ if name.startswith("AWS_")]:
+                del environ[name]
+            config["access_key_id"] = settings.access_key
+            config["secret_access_key"] = settings.secret_key.get_secret_value()
+        if settings.endpoint_url is not None:
+            config["endpoint"] = _endpoint(settings)
+        if settings.preset.sha256_checksum:
+            config["checksum_algorithm"] = "SHA256"
+        if settings.sse is not None:
+            config["server_side_encryption"] = settings.sse
+        if settings.sse_kms_key_id is not None:
+            config["sse_kms_key_id"] = settings.sse_kms_key_id
+        client: dict[str, Any] = {"connect_timeout": "5s", "timeout": "1h", "user_agent": "frigate-s3-mirror"}
+        if (settings.endpoint_url or "").startswith("http://"):
+            client["allow_http"] = True
+        if settings.ca_bundle is not None:
+            client["root_certificate"] = settings.ca_bundle.read_bytes()
+        self._bucket = settings.bucket
+        try:
+            self._store = S3Store(
+                settings.bucket,
+                config=config,
+                client_options=client,
+                retry_config={"max_retries": 0, "retry_timeout": timedelta(0)},
+            )
+        except BaseError as error:
+            raise StoreError(
+                ErrorClass.CONFIGURATION, f"The S3 settings make no client: {_first_line(error)}"
+            ) from error
+
+    async def put(self, upload: Upload) -> str:
+        """See Store.put."""
+        attributes: dict[str, str] = {"Content-Type": upload.content_type, **upload.metadata}
+        if upload.storage_class is not None:
+            attributes["Storage-Class"] = upload.storage_class
+        large = not isinstance(upload.body, bytes)
+        try:
+            async with asyncio.timeout(_PATIENCE + upload.size_bytes / _SLOWEST):
+                result = await obstore.put_async(
+                    self._store,
+                    upload.key,
+                    upload.body,
+                    attributes=attributes,
+                    use_multipart=large,
+                    chunk_size=_PART,
+                    max_concurrency=2,
+                )
+        except TimeoutError as error:
+            raise StoreError(ErrorClass.TRANSIENT, "S3 did not answer in time.") from error
+        except (BaseError, OSError) as error:
+            raise classify(error, self._bucket) from error
+        return (result["e_tag"] or "").strip('"')
+
+    async def get(self, key: str) -> bytes:
+        """See Store.get."""
+        try:
+            async with asyncio.timeout(_PATIENCE * 10):
+                result = await obstore.get_async(self._store, key)
+                return bytes(await result.bytes_async())
+        except TimeoutError as error:
+            raise StoreError(ErrorClass.TRANSIENT, "S3 did not answer in time.") from error
+        except (BaseError, OSError) as error:
+            raise classify(error, self._bucket) from error
+
+
+def md5_of_etag(etag: str) -> str | None:
+    """The MD5 that an ETag may be, or None for ETags of multipart uploads and of servers that use something else."""
+    match = _MD5.fullmatch(etag)
+    return match.group(1) if match else None
+
+
+def classify(error: Exception, bucket: str = "") -> StoreError:
+    """Say once what an error means, from the server's `<Code>`, the status and the kind of exception.
+
+    Unknown ones are transient: trying again is the harmless mistake.
+    """
+    text = str(error)
+    code = _between(text, r"<Code>([^<]{1,80})</Code>")
+    message = _between(text, r"<Message>([^<]{1,300})</Message>")
+    found = re.search(r"status(?: code)?: (\d{3})", text)
+    status = int(found.group(1)) if found else None
+    said = f"S3 says {code or f'status {status}'}" + (f" ({message.rstrip('.')})" if message else "")
+    if code in _CONFIGURATION_CODES:
+        name = f" '{bucket}'" if code == "NoSuchBucket" and bucket else ""
+        return StoreError(
+            ErrorClass.CONFIGURATION, f"{said}: {_CONFIGURATION_CODES[code]}{name}.", code=code, status=status
+        )
+    if code in _TRANSIENT_CODES:
+        return StoreError(ErrorClass.TRANSIENT, f"{said}: {_TRANSIENT_CODES[code]}.", code=code, status=status)
+    if code in _OBJECT_CODES:
+        return StoreError(ErrorClass.OBJECT, f"{said}: {_OBJECT_CODES[code]}.", code=code, status=status)
+    if code == "InvalidArgument" and "torage" in (message or ""):
+        return StoreError(ErrorClass.CONFIGURATION, f"{said}: check S3_STORAGE_CLASS.", code=code, status=status)
+    return _by_status(error, status, said, code)
+
+
+def _by_status(error: Exception, status: int | None, said: str, code: str) -> StoreError:
+    if status is None:
+        return _without_answer(error)
+    if status == 301 or status in {401, 403}:
+        advice = (
+            "check S3_REGION and S3_ENDPOINT_URL"
+            if status == 301
+            else "check S3_ACCESS_KEY, S3_SECRET_KEY and what the key may do"
+        )
+        return StoreError(ErrorClass.CONFIGURATION, f"{said}: {advice}.", code=code, status=status)
+    if status == 404:
+        return StoreError(
+            ErrorClass.CONFIGURATION,
+            f"{said}: check S3_BUCKET and S3_ENDPOINT_URL.",
+            code=code,
+            status=status,
+        )
+    if status >= 500 or status in {408, 409, 425, 429}:
+        return StoreError(ErrorClass.TRANSIENT, f"{said}; it will be tried again.", code=code, status=status)
+    if status in {400, 411, 413, 414, 431} and code in {
+        "InvalidArgument",
+        "InvalidRequest",
+        "KeyTooLong",
+        "",
+    }:
+        return StoreError(ErrorClass.OBJECT, f"{said}: the server refuses this object.", code=code, status=status)
+    return StoreError(ErrorClass.TRANSIENT, f"{said}; it will be tried again.", code=code, status=status)
+
+
+def _without_answer(error: Exception) -> StoreError:
+    """Errors before any answer of S3: credentials, TLS, DNS, refused or broken connections, files that break off."""
+    text = str(error)
+    if isinstance(error, OSError):
+        return StoreError(ErrorClass.OBJECT, f"The file cannot be read ({error.strerror or error}).")
+    lower = text.lower()
+    if "169.254.169.254" in text or "missing credentials" in lower or "no credential" in lower:
+        return StoreError(ErrorClass.CONFIGURATION, "No credentials were found: set S3_ACCESS_KEY and S3_SECRET_KEY.")
+    if "certificate" in lower:
+        return StoreError(
+            ErrorClass.CONFIGURATION,
+            "The server's certificate is not trusted: for a private authority set S3_CA_BUNDLE to its PEM file.",
+        )
+    if "dns error" in lower or "lookup address" in lower:
+        return StoreError(
+            ErrorClass.TRANSIENT,
+            "The S3 host name is not found (DNS): check the network and S3_ENDPOINT_URL.",
+        )
+    if "connection refused" in lower or "os error 111" in lower:
+        return StoreError(
+            ErrorClass.TRANSIENT,
+            "The S3 server refuses connections: is it running, and is S3_ENDPOINT_URL right?",
+        )
+    if "timed out" in lower or "timeout" in lower:
+        return StoreError(ErrorClass.TRANSIENT, "S3 did not answer in time.")
+    return StoreError(ErrorClass.TRANSIENT, f"The connection to S3 failed ({_first_line(error)}).")
+
+
+def _endpoint(settings: Settings) -> str:
+    """The endpoint as obstore wants it: with virtual hosts, the bucket is part of it."""
+    endpoint = settings.endpoint_url or ""
+    if not settings.virtual_host:
+        return endpoint
+    url = urlsplit(endpoint)
+    host = url.netloc if url.netloc.startswith(f"{settings.bucket}.") else f"{settings.bucket}.{url.netloc}"
+    return f"{url.scheme}://{host}"
+
+
+def _between(text: str, pattern: str) -> str:
+    match = re.search(pattern, text)
+    return match.group(1).strip() if match else ""
+
+
+def _first_line(error: Exception) -> str:
+    line = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return line.strip().rstrip(".")[:300]

@@ -1,0 +1,129 @@
+"""The anti-join: what Frigate has and the ledger has not, over the two databases, a page of rows at a time.
+
+It only reads. It has a connection of its own, so that neither a slow page nor a broken Frigate database holds up the
+ledger. Every statement ends its read transaction when its page is read: a reader that lingers would keep Frigate from
+truncating its WAL.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from frigate_s3_mirror.events import Event, EventTable, Filters, FrigateError, database_uri, event_of
+from frigate_s3_mirror.kinds import Kind
+from frigate_s3_mirror.ledger import DESTINATION
+
+PAGE_ROWS = 500
+_PAGE_END = "SELECT start_time FROM frigate.event WHERE start_time < ? ORDER BY start_time DESC LIMIT 1 OFFSET ?"
+_FORGOTTEN = """
+SELECT o.id, o.event_id FROM object o
+WHERE o.id > ? AND o.id <= ? AND o.happened_at < ? AND o.state NOT IN ('pending', 'awaited')
+  AND NOT EXISTS (SELECT 1 FROM frigate.event e WHERE e.id = o.event_id)
+"""
+
+
+class FrigateScan:
+    """Pages of events that lack an entry; one thread at a time."""
+
+    def __init__(self, ledger_path: Path, frigate_path: Path, filters: Filters, kinds: Sequence[Kind]) -> None:
+        self._ledger_path = ledger_path
+        self._frigate_path = frigate_path
+        self._filter, self._filter_parameters = filters.sql()
+        self._kinds = list(kinds)
+        self._connection: sqlite3.Connection | None = None
+        self._table = EventTable("", has_data=False)
+        self._identity: tuple[int, int] | None = None
+        self._seen_version: int | None = None
+
+    def close(self) -> None:
+        """Close; may be called twice."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def ensure_open(self) -> bool:
+        """Open, or open anew when Frigate's file was replaced; returns whether that happened. Raises FrigateError."""
+        try:
+            stat = self._frigate_path.stat()
+        except OSError as error:
+            self.close()
+            raise FrigateError(
+                f"Frigate's database {self._frigate_path} cannot be read ({error.strerror}); check FRIGATE_DB_PATH."
+            ) from error
+        identity = (stat.st_dev, stat.st_ino)
+        if self._connection is not None and identity == self._identity:
+            return False
+        self.close()
+        connection = sqlite3.connect(
+            f"file:{self._ledger_path}?mode=ro",
+            uri=True,
+            timeout=2.0,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            connection.execute("ATTACH ? AS frigate", (database_uri(self._frigate_path),))
+            self._table = EventTable.of(connection, "frigate")
+        except (FrigateError, sqlite3.Error) as error:
+            connection.close()
+            if isinstance(error, FrigateError):
+                raise FrigateError(f"{self._frigate_path} {error}; check FRIGATE_DB_PATH.") from error
+            raise FrigateError(f"Frigate's database {self._frigate_path} cannot be read ({error}).") from error
+        self._connection, self._identity, self._seen_version = connection, identity, None
+        return True
+
+    def changed(self) -> bool:
+        """Whether anyone committed to Frigate's database since the last call; costs microseconds. Raises FrigateError."""
+        version = self._rows("PRAGMA frigate.data_version")[0][0]
+        changed = version != self._seen_version
+        self._seen_version = version
+        return changed
+
+    def since(self, start_time: float) -> list[Event]:
+        """Events that started after this and lack an entry. Raises FrigateError."""
+        return self._unrecorded("e.start_time >= ?", [start_time])
+
+    def page(self, before: float) -> tuple[list[Event], float | None]:
+        """Unrecorded events among the next `PAGE_ROWS` that started before this, newest first.
+
+        Returns them with the bound of the next page, None when this was the last. Raises FrigateError.
+        """
+        end = self._rows(_PAGE_END, (before, PAGE_ROWS - 1))
+        if not end:
+            return self._unrecorded("e.start_time < ?", [before]), None
+        bound = float(end[0][0])
+        return self._unrecorded("e.start_time < ? AND e.start_time >= ?", [before, bound]), bound
+
+    def forgettable(self, after_row: int, happened_before: float) -> tuple[list[tuple[int, str]], int | None]:
+        """Settled entries older than this that Frigate no longer has, among the next ten pages of the ledger.
+
+        Returns (row, event id) pairs and the row to go on after, None at the end. Raises FrigateError.
+        """
+        last = self._rows("SELECT max(id) FROM object")[0][0] or 0
+        upto = after_row + 10 * PAGE_ROWS
+        rows = self._rows(_FORGOTTEN, (after_row, upto, happened_before))
+        return [(row[0], row[1]) for row in rows], upto if upto < last else None
+
+    def _unrecorded(self, condition: str, parameters: list[Any]) -> list[Event]:
+        marks = ",".join("?" * len(self._kinds))
+        sql = f"""
+            SELECT {self._table.columns} FROM frigate.event e
+            WHERE {condition} AND {self._filter} AND {self._table.may_have_file}
+              AND (SELECT count(*) FROM object o WHERE o.event_id = e.id AND o.destination = ? AND o.kind IN ({marks})) < ?
+            ORDER BY e.start_time DESC
+        """  # noqa: S608  # only fixed fragments are put together; values are parameters
+        rows = self._rows(sql, [*parameters, *self._filter_parameters, DESTINATION, *self._kinds, len(self._kinds)])
+        return [event_of(row) for row in rows]
+
+    def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        if self._connection is None:
+            self.ensure_open()
+        assert self._connection is not None  # noqa: S101  # ensure_open raises otherwise
+        try:
+            return self._connection.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            self.close()
+            raise FrigateError(f"Frigate's database {self._frigate_path} cannot be read ({error}).") from error

@@ -1,0 +1,78 @@
+"""What is known about the mirror, for people and monitors: read from the ledger, whether or not the service runs."""
+
+from __future__ import annotations
+
+import fcntl
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from frigate_s3_mirror.health import Health
+from frigate_s3_mirror.ledger import FILE_NAME, LOCK_NAME, Ledger, Problem
+from frigate_s3_mirror.lifecycle import State
+
+_SHOWN_PROBLEMS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One look at the mirror; times are unix seconds, lag is now minus the end of the oldest pending event."""
+
+    running: bool
+    version: str | None
+    health: str
+    reason: str
+    health_since: float | None
+    counts: dict[str, int]
+    backlog: int
+    lag_seconds: float
+    retrying: int
+    last_upload_at: float | None
+    last_upload_key: str | None
+    waiting: list[Problem]
+    failures: list[Problem]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The status as JSON-ready values."""
+        return asdict(self)
+
+
+def read_status(ledger_dir: Path, now: float) -> Status:
+    """Look at the ledger in this folder. Raises LedgerError with a sentence when there is none."""
+    ledger = Ledger(ledger_dir / FILE_NAME)
+    ledger.open(read_only=True)
+    try:
+        facts = ledger.facts()
+        counts = ledger.counts()
+        oldest = ledger.oldest_pending()
+        last = ledger.last_uploaded()
+        running = is_running(ledger_dir)
+        return Status(
+            running=running,
+            version=facts.get("version"),
+            health=facts.get("health", Health.DOWN) if running else Health.DOWN,
+            reason=facts.get("reason", "") if running else "The service is not running.",
+            health_since=facts.get("health_since") if running else facts.get("stopped_at"),
+            counts={state.value: count for state, count in counts.items()},
+            backlog=counts[State.PENDING],
+            lag_seconds=0.0 if oldest is None else max(0.0, now - oldest),
+            retrying=ledger.retrying(),
+            last_upload_at=last[0] if last else None,
+            last_upload_key=last[1] if last else None,
+            waiting=[p for p in ledger.problems(State.PENDING, limit=_SHOWN_PROBLEMS) if p.error],
+            failures=ledger.problems(State.FAILED, State.EXPIRED, limit=_SHOWN_PROBLEMS),
+        )
+    finally:
+        ledger.close()
+
+
+def is_running(ledger_dir: Path) -> bool:
+    """Whether a service holds the lock of this state folder."""
+    try:
+        with (ledger_dir / LOCK_NAME).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
