@@ -8,35 +8,45 @@ import hashlib
 import os
 from pathlib import Path
 
-from frigate_s3_mirror.events import FrigateDatabase, FrigateError
+from frigate_s3_mirror.events import Filters, FrigateDatabase, FrigateError
 from frigate_s3_mirror.keys import metadata_document
 from frigate_s3_mirror.ledger import Entry
 from frigate_s3_mirror.s3 import LARGE_BODY
 from frigate_s3_mirror.sources import SourceRefusedError, SourceVanishedError, open_source
-from frigate_s3_mirror.uploader import Body
+from frigate_s3_mirror.uploader import Body, Opened
 
 ROW_THUMBNAIL = "row:thumbnail"
 ROW_METADATA = "row:metadata"
 
 
-def read_body(entry: Entry, clips_dir: Path, database_path: Path) -> Body:
-    """The content of an entry. Raises SourceVanishedError or SourceRefusedError."""
-    if entry.source == ROW_METADATA:
-        return _body(metadata_document(entry.event))
-    if entry.source == ROW_THUMBNAIL:
-        return _body(_thumbnail(entry.event.id, database_path))
-    if not entry.event.is_named_safely:
-        raise SourceRefusedError(f"its camera '{entry.event.camera}' or id '{entry.event.id}' is no name of Frigate's")
-    descriptor = open_source(clips_dir, entry.source)
-    size = os.fstat(descriptor).st_size
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        if size >= LARGE_BODY:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return Body(None, size, digest, lambda: open_source(clips_dir, entry.source))
-        try:
-            return _body(file.readall())
-        except OSError as error:
-            raise SourceRefusedError(f"{entry.source} cannot be read ({error.strerror})") from error
+class BodyReader:
+    """Opens the content of entries; see uploader.Reader."""
+
+    def __init__(self, clips_dir: Path, database_path: Path) -> None:
+        self._clips_dir, self._database_path = clips_dir, database_path
+
+    def open(self, entry: Entry) -> Opened:
+        """Raises SourceVanishedError or SourceRefusedError."""
+        if entry.source == ROW_METADATA:
+            return Opened(0, lambda: _body(metadata_document(entry.event)))
+        if entry.source == ROW_THUMBNAIL:
+            return Opened(0, lambda: _body(_thumbnail(entry.event.id, self._database_path)))
+        if not entry.event.is_named_safely:
+            raise SourceRefusedError(
+                f"its camera '{entry.event.camera}' or id '{entry.event.id}' is no name of Frigate's"
+            )
+        descriptor, size = open_source(self._clips_dir, entry.source)
+        return Opened(size, lambda: self._read(descriptor, size, entry.source))
+
+    def _read(self, descriptor: int, size: int, source: str) -> Body:
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            try:
+                if size >= LARGE_BODY:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                    return Body(None, size, digest, lambda: os.fdopen(open_source(self._clips_dir, source)[0], "rb"))
+                return _body(file.readall())
+            except OSError as error:
+                raise SourceRefusedError(f"{source} cannot be read ({error.strerror})") from error
 
 
 def _body(content: bytes) -> Body:
@@ -44,8 +54,6 @@ def _body(content: bytes) -> Body:
 
 
 def _thumbnail(event_id: str, database_path: Path) -> bytes:
-    from frigate_s3_mirror.events import Filters
-
     database = FrigateDatabase(database_path, Filters())
     try:
         text = database.inline_thumbnail(event_id)

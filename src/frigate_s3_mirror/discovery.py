@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from frigate_s3_mirror import bodies
 from frigate_s3_mirror.clock import Clock
@@ -32,7 +33,7 @@ _LONGEST_LOOK = 0.25
 
 Record = Callable[[Sequence[Entry], bool], Awaitable[int]]
 """Takes entries into the ledger (and to the uploader; urgently or not); returns how many were new."""
-InThread = Callable[..., Awaitable[object]]
+InThread = Callable[..., Awaitable[Any]]
 
 
 @dataclass(slots=True)
@@ -91,7 +92,7 @@ class Discovery:
             now = self.clock.now()
             if changed or opened:
                 since = min(now, self._last_scan_at or now) - RECENT_SECONDS
-                await self._consider(await in_thread(self.scan.since, since))  # type: ignore[arg-type]
+                await self._consider(await in_thread(self.scan.since, since))
             if self.watched:
                 await self._look_at_watched()
             self._last_scan_at = now
@@ -108,7 +109,7 @@ class Discovery:
         try:
             await in_thread(self.scan.ensure_open)
             while before is not None:
-                page, before = await in_thread(self.scan.page, before)  # type: ignore[misc]
+                page, before = await in_thread(self.scan.page, before)
                 found += await self._consider(page)
         except FrigateError as error:
             self.note_problem(error)

@@ -227,9 +227,10 @@ class Ledger:
                     taken.append(replace(entry, row=row[0]))
         return taken
 
-    def due(self, state: State, now: float, limit: int) -> list[Entry]:
-        """Entries in this state whose next attempt is due, newest first."""
-        return [_entry(row) for row in self.connection.execute(_DUE, (state, now, limit))]
+    def due(self, state: State, now: float, limit: int, known: frozenset[int] = frozenset()) -> list[Entry]:
+        """Entries in this state whose next attempt is due, newest first; at most `limit` besides the known rows."""
+        rows = self.connection.execute(_DUE, (state, now, limit + len(known)))
+        return [_entry(row) for row in rows if row[0] not in known]
 
     def next_due(self, now: float) -> float | None:
         """Unix seconds of the earliest next attempt of a pending entry after `now`, or None."""
@@ -260,7 +261,7 @@ class Ledger:
         """Make failed and expired entries (of these events, or all) pending again; returns their event ids."""
         taken: list[str] = []
         with self._transaction(durable=True) as connection:
-            for event_id in event_ids or [None]:
+            for event_id in event_ids or (None,):
                 rows = connection.execute(
                     """UPDATE object SET state = 'pending', attempts = 0, deferrals = 0, next_attempt_at = 0
                        WHERE state IN ('failed', 'expired') AND source IS NOT NULL AND (?1 IS NULL OR event_id = ?1) RETURNING event_id""",

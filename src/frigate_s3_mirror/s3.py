@@ -11,7 +11,7 @@ import re
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 from urllib.parse import urlsplit
 
 import obstore
@@ -20,6 +20,9 @@ from obstore.store import S3Store
 
 from frigate_s3_mirror.retry import ErrorClass
 from frigate_s3_mirror.settings import Settings
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, S3Config
 
 LARGE_BODY = 32 * 1024 * 1024
 """Bytes from which a body is streamed from disk in parts, so that memory stays flat."""
@@ -103,7 +106,7 @@ class ObjectStore:
 
     def __init__(self, settings: Settings, environ: MutableMapping[str, str] = os.environ) -> None:
         """Prepare the client; nothing is sent yet. Raises StoreError when the settings make no client."""
-        config: dict[str, Any] = {
+        config: S3Config = {
             "region": settings.region,
             "virtual_hosted_style_request": settings.virtual_host,
             "conditional_put": "etag",
@@ -122,7 +125,7 @@ class ObjectStore:
             config["server_side_encryption"] = settings.sse
         if settings.sse_kms_key_id is not None:
             config["sse_kms_key_id"] = settings.sse_kms_key_id
-        client: dict[str, Any] = {"connect_timeout": "5s", "timeout": "1h", "user_agent": "frigate-s3-mirror"}
+        client: ClientConfig = {"connect_timeout": "5s", "timeout": "1h", "user_agent": "frigate-s3-mirror"}
         if (settings.endpoint_url or "").startswith("http://"):
             client["allow_http"] = True
         if settings.ca_bundle is not None:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any
 
 from frigate_s3_mirror import __version__, inotify_eye
-from frigate_s3_mirror.bodies import read_body
+from frigate_s3_mirror.bodies import BodyReader
 from frigate_s3_mirror.clock import Clock, SystemClock
 from frigate_s3_mirror.discovery import Discovery
 from frigate_s3_mirror.events import Filters, FrigateDatabase
@@ -54,9 +54,9 @@ class LedgerThread:
         """The result of a ledger method, run in the ledger's thread."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
-    async def due(self, limit: int) -> list[Entry]:
+    async def due(self, limit: int, known: frozenset[int]) -> list[Entry]:
         """See uploader.Backlog."""
-        return await self.call(self._ledger.due, State.PENDING, self._clock.now(), limit)  # type: ignore[no-any-return]
+        return await self.call(self._ledger.due, State.PENDING, self._clock.now(), limit, known)  # type: ignore[no-any-return]
 
     async def next_due(self) -> float | None:
         """See uploader.Backlog."""
@@ -88,7 +88,7 @@ class Mirror:
         self._scan_pool = ThreadPoolExecutor(1, "scan")
         self._store = store or ObjectStore(settings)
         self.uploader = Uploader(
-            settings, self._calls, self._store, lambda entry: read_body(entry, settings.clips_dir, settings.db_path),
+            settings, self._calls, self._store, BodyReader(settings.clips_dir, settings.db_path),
             self.clips_problem, self.clock, self._settled,
         )  # fmt: skip
         scan = FrigateScan(self.ledger.path, settings.db_path, filters, settings.artifacts)

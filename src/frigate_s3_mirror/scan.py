@@ -77,7 +77,7 @@ class FrigateScan:
 
     def changed(self) -> bool:
         """Whether anyone committed to Frigate's database since the last call; costs microseconds. Raises FrigateError."""
-        version = self._rows("PRAGMA frigate.data_version")[0][0]
+        version = int(self._rows("PRAGMA frigate.data_version")[0][0])
         changed = version != self._seen_version
         self._seen_version = version
         return changed

@@ -49,21 +49,21 @@ def find(clips_dir: Path, event: Event, kind: Kind) -> Found | None:
     """The first candidate that exists, whatever it is (reading it decides whether it is acceptable)."""
     for source in candidates(event, kind):
         try:
-            status = os.lstat(clips_dir / source)
+            status = os.lstat(f"{clips_dir}/{source}")
         except OSError:
             continue
         return Found(source, status.st_mtime)
     return None
 
 
-def open_source(clips_dir: Path, source: str) -> int:
-    """A file descriptor for reading, to be closed by the caller.
+def open_source(clips_dir: Path, source: str) -> tuple[int, int]:
+    """A file descriptor for reading, to be closed by the caller, and the file's size in bytes.
 
     Raises SourceVanishedError when there is no such file, SourceRefusedError for links, folders, pipes, unreadable and
     empty files, and for anything outside the clips folder.
     """
-    path = clips_dir / source
-    if os.path.realpath(path.parent) != os.path.join(os.path.realpath(clips_dir), os.path.dirname(source)).rstrip("/"):  # noqa: PTH118, PTH120
+    path = f"{clips_dir}/{source}"
+    if "/" in source and not Path(path).resolve().is_relative_to(clips_dir.resolve()):
         raise SourceRefusedError(f"{source} leads out of the clips folder and is refused")
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -80,7 +80,7 @@ def open_source(clips_dir: Path, source: str) -> int:
     if status.st_size == 0:
         os.close(descriptor)
         raise SourceRefusedError(f"{source} is empty (0 bytes); Frigate never finished it")
-    return descriptor
+    return descriptor, status.st_size
 
 
 def clips_dir_problem(clips_dir: Path) -> str | None:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import heapq
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.keys import CONTENT_TYPES, object_metadata
@@ -25,6 +24,7 @@ from frigate_s3_mirror.s3 import Store, StoreError, Upload, md5_of_etag
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sources import SourceRefusedError, SourceVanishedError
 
+_GATHER = 0.02  # seconds that an outcome waits for others, so that a burst shares its trips to the disk
 _INLINE_BODY = 1024 * 1024  # bytes up to which reading and hashing in the loop is cheaper than a trip to a thread
 
 
@@ -35,15 +35,31 @@ class Body:
     content: bytes | None
     size_bytes: int
     sha256: str
-    reopen: Callable[[], int] | None = None
-    """Opens the file again (a descriptor) when `content` is None."""
+    reopen: Callable[[], BinaryIO] | None = None
+    """Opens the file again when `content` is None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An entry's content before it is read: the size says whether reading is quick; `read` closes it."""
+
+    size_bytes: int
+    read: Callable[[], Body]
+
+
+class Reader(Protocol):
+    """Where bodies come from."""
+
+    def open(self, entry: Entry) -> Opened:
+        """Raises SourceVanishedError or SourceRefusedError, as `Opened.read` may."""
+        ...
 
 
 class Backlog(Protocol):
     """What the uploader needs of the ledger; each call runs in the ledger's thread."""
 
-    async def due(self, limit: int) -> list[Entry]:
-        """Pending entries that are due, newest first."""
+    async def due(self, limit: int, known: frozenset[int]) -> list[Entry]:
+        """Pending entries that are due, newest first, at most `limit` besides the known rows."""
         ...
 
     async def next_due(self) -> float | None:
@@ -66,7 +82,7 @@ class Uploader:
     settings: Settings
     backlog: Backlog
     store: Store
-    read: Callable[[Entry], Body]
+    reader: Reader
     clips_problem: Callable[[], str | None]
     clock: Clock
     on_settled: Callable[[Sequence[Outcome]], None]
@@ -174,12 +190,11 @@ class Uploader:
         try:
             if release:
                 await self.backlog.release()
-            limit = self.settings.batch_size + len(self._claimed)
-            entries = await self.backlog.due(limit)
+            entries = await self.backlog.due(self.settings.batch_size, frozenset(self._claimed))
             for entry in entries:
                 if entry.row not in self._claimed:
                     self._push(entry)
-            self._more = self._more or len(entries) == limit
+            self._more = self._more or len(entries) == self.settings.batch_size
             if not entries and (due := await self.backlog.next_due()) is not None:
                 asyncio.get_running_loop().call_later(max(0.05, due - self.clock.now()), self.look_again)
         except Exception:  # noqa: BLE001  # outermost frame of this task: told, and tried again at the next scan
@@ -230,12 +245,13 @@ class Uploader:
 
     async def _upload(self, entry: Entry) -> Outcome:
         started = self.clock.monotonic()
-        body = await self._read_body(entry)
+        opened = self.reader.open(entry)
+        body = opened.read() if opened.size_bytes <= _INLINE_BODY else await asyncio.to_thread(opened.read)
         if (delay := self._pacer.reserve(body.size_bytes, started)) > 0:
             await asyncio.sleep(delay)
         upload = Upload(
             key=entry.key,
-            body=body.content if body.content is not None else os.fdopen(body.reopen(), "rb") if body.reopen else b"",
+            body=body.reopen() if body.reopen is not None else body.content or b"",
             size_bytes=body.size_bytes,
             content_type=CONTENT_TYPES[entry.key.rsplit(".", 1)[1]],
             metadata=object_metadata(entry.event, body.sha256),
@@ -254,16 +270,6 @@ class Uploader:
             size_bytes=body.size_bytes, sha256=body.sha256, etag=etag, uploaded_at=self.clock.now(),
             duration_seconds=self.clock.monotonic() - started,
         )  # fmt: skip
-
-    async def _read_body(self, entry: Entry) -> Body:
-        """Small files in the loop; the size is asked for first, because a large one would hold everything up."""
-        try:
-            size = os.stat(self.settings.clips_dir / entry.source).st_size  # noqa: PTH116
-        except OSError:
-            size = 0
-        if size <= _INLINE_BODY:
-            return self.read(entry)
-        return await asyncio.to_thread(self.read, entry)
 
     async def _check_etag(self, etag: str, key: str, content: bytes) -> None:
         """Compare the ETag where it is an MD5. With KMS encryption it looks like one and is none, so the first that
@@ -317,6 +323,8 @@ class Uploader:
         while True:
             await self._settle_wanted.wait()
             self._settle_wanted.clear()
+            if self._flying and not self._stopping:
+                await asyncio.sleep(_GATHER)
             if batch := self._finished:
                 self._finished = []
                 await self._settle(batch)

@@ -73,10 +73,7 @@ def test_a_demo_with_a_faithful_mirror_has_no_problems(tmp_path: Path) -> None:
 def test_a_changed_byte_is_a_problem(tmp_path: Path) -> None:
     """An object that is not bit for bit Frigate's file is named."""
     problems, _ = run_once(tmp_path, STAND_IN.replace("CHANGE", "b'!'"))
-    assert (
-        sum(problem.startswith("differs from Frigate's file: frigate/snapshots/") for problem in problems)
-        == 3
-    )
+    assert sum(problem.startswith("differs from Frigate's file: frigate/snapshots/") for problem in problems) == 3
 
 
 def test_a_mirror_that_ends_by_itself_is_told_with_its_log(tmp_path: Path) -> None:

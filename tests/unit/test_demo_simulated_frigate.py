@@ -203,9 +203,7 @@ def test_the_table_has_the_indexes_of_its_version(tmp_path: Path, version: str, 
     """No index leads with end_time; the one over label and start_time came with 0.17."""
     with simulate(tmp_path, version) as frigate, closing(sqlite3.connect(frigate.db_path)) as database:
         indexes = {name for _, name, *_ in database.execute("PRAGMA index_list(event)")}
-        columns = {
-            name: not_null for _, name, _, not_null, *_ in database.execute("PRAGMA table_info(event)")
-        }
+        columns = {name: not_null for _, name, _, not_null, *_ in database.execute("PRAGMA table_info(event)")}
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert {"event_camera", "event_label", "event_start_time_end_time"} < indexes
     assert ("event_label_start_time" in indexes) == has_index

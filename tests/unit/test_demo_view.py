@@ -65,9 +65,7 @@ PLACE = Place("0.17", "demo", Path("/demo/bucket"), "http://127.0.0.1:40123", Pa
 
 def upload(number: int) -> Upload:
     key = f"frigate/snapshots/front_door/2026-11-23/1795455533.50086{number}-mmeox8-20261123_203853.jpg"
-    return Upload(
-        f"1795455533.50086{number}-mmeox8", "front_door", "☃ snow [bold]man", key, 1_795_455_540.0, 0.038
-    )
+    return Upload(f"1795455533.50086{number}-mmeox8", "front_door", "☃ snow [bold]man", key, 1_795_455_540.0, 0.038)
 
 
 def progress() -> Progress:
@@ -78,9 +76,7 @@ def test_the_expected_key_is_the_readme_s_path(scene: Scene) -> None:
     """The key is prefix, camera, local date, then id and local time of the start."""
     event = scene.ended_event()
     start = datetime.fromtimestamp(event.start_time, UTC).astimezone()
-    assert expected_key(event, "a/b") == (
-        f"a/b/front_door/{start:%Y-%m-%d}/{event.id}-{start:%Y%m%d_%H%M%S}.jpg"
-    )
+    assert expected_key(event, "a/b") == (f"a/b/front_door/{start:%Y-%m-%d}/{event.id}-{start:%Y%m%d_%H%M%S}.jpg")
 
 
 def test_progress_counts_what_the_bucket_folder_holds(scene: Scene) -> None:

@@ -39,9 +39,7 @@ def demo(
     ] = None,
     once: Annotated[
         bool,
-        typer.Option(
-            "--once", help="End by itself: wait for the last upload, compare every byte, exit 0 or 1."
-        ),
+        typer.Option("--once", help="End by itself: wait for the last upload, compare every byte, exit 0 or 1."),
     ] = False,
     rate: Annotated[float, typer.Option(min=0.01, max=200, help="How many events begin per second.")] = 1.0,
     version: Annotated[Version, typer.Option(help="The Frigate version to simulate.")] = Version.V0_17,

@@ -24,9 +24,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-def start_child(
-    command: Sequence[str], environment: Mapping[str, str], log_path: Path
-) -> subprocess.Popen[bytes]:
+def start_child(command: Sequence[str], environment: Mapping[str, str], log_path: Path) -> subprocess.Popen[bytes]:
     """Start `command` (an absolute path and its arguments) with its output appended to `log_path`.
 
     The child leads a process group of its own: Ctrl-C in the terminal reaches only us. On Linux it gets

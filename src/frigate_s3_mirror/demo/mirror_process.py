@@ -38,9 +38,7 @@ def mirror_environment(s3: EmbeddedS3, frigate: SimulatedFrigate, **more: str) -
 class MirrorProcess:
     """The mirror as its user runs it. `start` after a `stop` or `kill` is a restart."""
 
-    def __init__(
-        self, environment: dict[str, str], log_path: Path, command: Sequence[str] = MIRROR_COMMAND
-    ) -> None:
+    def __init__(self, environment: dict[str, str], log_path: Path, command: Sequence[str] = MIRROR_COMMAND) -> None:
         self.log_path = log_path
         self._command = command
         self._environment = environment

@@ -73,9 +73,7 @@ def _scene(camera: str, light: Light) -> Image.Image:
     draw = ImageDraw.Draw(image)
     shift = zlib.crc32(camera.encode()) % 120
     draw.rectangle((0, _HORIZON, WIDTH, HEIGHT), fill=light.ground)
-    draw.polygon(
-        [(270 - shift, _HORIZON), (330 - shift, _HORIZON), (620, HEIGHT), (160, HEIGHT)], fill=light.road
-    )
+    draw.polygon([(270 - shift, _HORIZON), (330 - shift, _HORIZON), (620, HEIGHT), (160, HEIGHT)], fill=light.road)
     for left in (40 + shift, 300 + shift):
         _draw_house(draw, left, light)
     draw.line((590 - shift, 70, 590 - shift, 260), fill=light.road, width=4)
@@ -90,9 +88,7 @@ def _draw_house(draw: ImageDraw.ImageDraw, left: int, light: Light) -> None:
         draw.rectangle((left + column, 150, left + column + 32, 182), fill=light.window, outline=light.road)
 
 
-def _draw_subject(
-    draw: ImageDraw.ImageDraw, camera: str, label: str, taken_at: datetime
-) -> tuple[int, int, int, int]:
+def _draw_subject(draw: ImageDraw.ImageDraw, camera: str, label: str, taken_at: datetime) -> tuple[int, int, int, int]:
     """Draw a person, a car or a parcel where chance put it; return the box around it."""
     chance = zlib.crc32(f"{camera}{label}{taken_at.timestamp():.6f}".encode())
     colour = ("#c8553d", "#3d6fc8", "#d6c04a", "#8f5bbd", "#e0e0dc")[chance % 5]

@@ -71,13 +71,14 @@ def run(
         seed: chooses labels, cameras and durations.
         longest_seconds: how long an event lasts at most.
     """
-    cast = _Cast(frigate, random.Random(seed), on_change, longest_seconds)
     order = count()  # breaks ties in the agenda
     agenda: list[tuple[float, int, _Story]] = []
     begun, next_begin = 0, time.monotonic()
     while not stop.is_set():
         now = time.monotonic()
         while (events is None or begun < events) and next_begin <= now:
+            dice = random.Random(f"{seed}-{begun}")  # one for each story: timing changes no choice
+            cast = _Cast(frigate, dice, on_change, longest_seconds)
             story = _story(_ROUND[begun % len(_ROUND)], cast)
             heapq.heappush(agenda, (next_begin, next(order), story))
             begun, next_begin = begun + 1, next_begin + 1 / rate

@@ -138,6 +138,4 @@ def _check(mirror: MirrorProcess, cameras: Future[None]) -> None:
         cameras.result()
     if mirror.exit_code is not None:
         told = "\n".join(mirror.last_lines())
-        raise DemoError(
-            f"the mirror ended by itself with exit code {mirror.exit_code}; its last lines:\n{told}"
-        )
+        raise DemoError(f"the mirror ended by itself with exit code {mirror.exit_code}; its last lines:\n{told}")

@@ -140,19 +140,16 @@ def _numbers(progress: Progress, place: Place) -> Table:
         f"Frigate {place.version}",
         f"{progress.running} running   {progress.ended} ended   {progress.with_snapshot} with a snapshot",
     )
-    on_their_way = (
-        f"[yellow]{progress.outstanding} on their way[/]" if progress.outstanding else "[green]all there[/]"
-    )
-    grid.add_row("Bucket", f"[cyan]{progress.in_bucket}[/] snapshots   {on_their_way}")
+    on_their_way = f"[yellow]{progress.outstanding} on their way[/]" if progress.outstanding else "[green]all there[/]"
+    noun = "snapshot" if progress.in_bucket == 1 else "snapshots"
+    grid.add_row("Bucket", f"[cyan]{progress.in_bucket}[/] {noun}   {on_their_way}")
     grid.add_row(
         "Lag",
         f"median [cyan]{seconds_text(progress.median_seconds)}[/]   "
         f"max {seconds_text(progress.max_seconds)}   from Frigate's commit to S3's answer",
     )
     grid.add_row("Uploads", f"[green]{sparkline(progress.per_second)}[/]")
-    grid.add_row(
-        "", f"[dim]one bar per second, the last {SPARK_SECONDS}; the tallest is {max(progress.per_second)}[/]"
-    )
+    grid.add_row("", f"[dim]one bar per second, the last {SPARK_SECONDS}; the tallest is {max(progress.per_second)}[/]")
     return grid
 
 
