@@ -80,7 +80,9 @@ def run(
             asyncio.run(mirror.run())
             return
         left = asyncio.run(mirror.run_once())
-        _say_what_is_left(mirror.ledger, mirror.discovery.problem, mirror.uploader.problem)
+        _say_what_is_left(
+            mirror.ledger, mirror.discovery.problem, mirror.discovery.clips_trouble, mirror.uploader.problem
+        )
     finally:
         mirror.close()
     if left:
@@ -205,7 +207,7 @@ def _fail(sentence: str, status: int) -> NoReturn:
     raise typer.Exit(status)
 
 
-def _say_what_is_left(ledger: Ledger, frigate_problem: str | None, s3_problem: str | None) -> None:
+def _say_what_is_left(ledger: Ledger, *problems: str | None) -> None:
     """The end of `--once`: what is in the bucket, and what is not and why."""
     counts = ledger.counts()
     logger().info(
@@ -213,7 +215,7 @@ def _say_what_is_left(ledger: Ledger, frigate_problem: str | None, s3_problem: s
         counts[State.UPLOADED],
         counts[State.ABSENT] + counts[State.AWAITED],
     )
-    for problem in (frigate_problem, s3_problem):
+    for problem in problems:
         if problem:
             logger().error("S3 snapshot mirror: %s", problem)
     if counts[State.PENDING]:

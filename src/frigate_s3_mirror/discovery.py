@@ -50,6 +50,8 @@ class Discovery:
     """Ids of events that run, or whose file may still be written."""
     problem: str | None = None
     """What is wrong with Frigate's database now, as a sentence."""
+    clips_trouble: str | None = None
+    """Why events were passed over for want of a clips folder, as a sentence; a full scan comes back to them."""
     _closing: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _last_scan_at: float = 0.0
     _had_problem: bool = False
@@ -170,8 +172,9 @@ class Discovery:
                 self.watched.add(event.id)
                 continue
             self.watched.discard(event.id)
-            if verdict is Verdict.AWAIT and self.clips_problem() is not None:
-                continue  # an unmounted folder says nothing about files; the next scan comes back to this event
+            if verdict is Verdict.AWAIT and (trouble := self.clips_problem()) is not None:
+                self.clips_trouble = trouble  # an unmounted folder says nothing about its files
+                continue
             if verdict is not Verdict.IGNORE:
                 entries += self._entries_of(event, now, snapshot)
         return await self.record(entries, urgent) if entries else 0

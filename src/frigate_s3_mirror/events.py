@@ -255,7 +255,7 @@ class FrigateDatabase:
         for start in range(0, len(ids), 500):
             page = ids[start : start + 500]
             marks = ",".join("?" * len(page))
-            rows = self._read(f"SELECT {{columns}} FROM event e WHERE e.id IN ({marks}) AND {self._condition}", page)
+            rows = self._read(f"SELECT {{columns}} FROM event e WHERE e.id IN ({marks}) AND {self._condition}", page)  # noqa: S608
             found += [event_of(row) for row in rows]
         return found
 

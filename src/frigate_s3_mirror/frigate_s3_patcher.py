@@ -225,7 +225,7 @@ def grace_from(environ: Mapping[str, str]) -> float:
     for unit, seconds in (("ms", 0.001), ("sec", 1.0), ("min", 60.0), ("s", 1.0), ("m", 60.0), ("", 1.0)):
         if text.endswith(unit):
             try:
-                return min(max(float(text[: len(text) - len(unit)]) * seconds, 0.0), 600.0) + EXTRA_GRACE
+                return min(max(0.0, float(text[: len(text) - len(unit)]) * seconds), 600.0) + EXTRA_GRACE
             except ValueError:
                 break
     return DEFAULT_GRACE + EXTRA_GRACE

@@ -238,31 +238,28 @@ def _by_status(error: Exception, status: int | None, said: str, code: str) -> St
     return StoreError(ErrorClass.TRANSIENT, f"{said}; it will be tried again.", code=code, status=status)
 
 
+# What an error without any answer of S3 says, to what it means; the first that fits counts.
+_NO_ANSWER = (
+    (("169.254.169.254", "missing credentials", "no credential"), ErrorClass.CONFIGURATION,
+     "No credentials were found: set S3_ACCESS_KEY and S3_SECRET_KEY."),
+    (("certificate",), ErrorClass.CONFIGURATION,
+     "The server's certificate is not trusted: for a private authority set S3_CA_BUNDLE to its PEM file."),
+    (("dns error", "lookup address"), ErrorClass.TRANSIENT,
+     "The S3 host name is not found (DNS): check the network and S3_ENDPOINT_URL."),
+    (("connection refused", "os error 111"), ErrorClass.TRANSIENT,
+     "The S3 server refuses connections: is it running, and is S3_ENDPOINT_URL right?"),
+    (("timed out", "timeout"), ErrorClass.TRANSIENT, "S3 did not answer in time."),
+)  # fmt: skip
+
+
 def _without_answer(error: Exception) -> StoreError:
     """Errors before any answer of S3: credentials, TLS, DNS, refused or broken connections, files that break off."""
-    text = str(error)
     if isinstance(error, OSError):
         return StoreError(ErrorClass.OBJECT, f"The file cannot be read ({error.strerror or error}).")
-    lower = text.lower()
-    if "169.254.169.254" in text or "missing credentials" in lower or "no credential" in lower:
-        return StoreError(ErrorClass.CONFIGURATION, "No credentials were found: set S3_ACCESS_KEY and S3_SECRET_KEY.")
-    if "certificate" in lower:
-        return StoreError(
-            ErrorClass.CONFIGURATION,
-            "The server's certificate is not trusted: for a private authority set S3_CA_BUNDLE to its PEM file.",
-        )
-    if "dns error" in lower or "lookup address" in lower:
-        return StoreError(
-            ErrorClass.TRANSIENT,
-            "The S3 host name is not found (DNS): check the network and S3_ENDPOINT_URL.",
-        )
-    if "connection refused" in lower or "os error 111" in lower:
-        return StoreError(
-            ErrorClass.TRANSIENT,
-            "The S3 server refuses connections: is it running, and is S3_ENDPOINT_URL right?",
-        )
-    if "timed out" in lower or "timeout" in lower:
-        return StoreError(ErrorClass.TRANSIENT, "S3 did not answer in time.")
+    text = str(error).lower()
+    for words, error_class, sentence in _NO_ANSWER:
+        if any(word in text for word in words):
+            return StoreError(error_class, sentence)
     return StoreError(ErrorClass.TRANSIENT, f"The connection to S3 failed ({_first_line(error)}).")
 
 

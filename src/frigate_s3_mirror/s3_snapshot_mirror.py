@@ -166,7 +166,8 @@ class Mirror:
             self.uploader.stop()
             await upload
         counts = await self._calls.call(self.ledger.counts)
-        return int(counts[State.PENDING] + counts[State.FAILED] + counts[State.EXPIRED]) + bool(self.discovery.problem)
+        left = int(counts[State.PENDING] + counts[State.FAILED] + counts[State.EXPIRED])
+        return left + bool(self.discovery.problem or self.discovery.clips_trouble)
 
     def stop(self) -> None:
         """Ask for an orderly stop; a second time ends the process at once."""
@@ -238,9 +239,9 @@ class Mirror:
         if outcome.state is State.UPLOADED:
             self.uploaded += 1
             logger().info(
-                "S3 upload done camera=%s label=%s key=%s size=%s lag=%.2fs",
+                "S3 upload done camera=%s label=%s key=%s size=%s lag=%s",
                 entry.event.camera, entry.event.label, entry.key, format_size(outcome.size_bytes or 0),
-                max(0.0, (outcome.uploaded_at or 0) - entry.happened_at),
+                format_duration(max(0.0, round((outcome.uploaded_at or 0) - entry.happened_at, 3))),
             )  # fmt: skip
         elif outcome.state is State.EXPIRED:
             self.failed += 1
@@ -300,6 +301,9 @@ class Mirror:
         while True:
             now = self.clock.monotonic()
             try:
+                if self.discovery.clips_trouble and self.clips_problem() is None:
+                    self.discovery.clips_trouble = None
+                    self._gap.set()
                 full = await self.discovery.scan_recent(self._in_scan_thread)
                 if self._gap.is_set() or full or now >= next_full:
                     self._gap.clear()
@@ -415,7 +419,7 @@ class Mirror:
         """The health now, with its reason."""
         return judge_health(
             frigate_problem=self.discovery.problem,
-            clips_problem=clips_dir_problem(self.settings.clips_dir),
+            clips_problem=clips_dir_problem(self.settings.clips_dir) or self.discovery.clips_trouble,
             s3_problem=self.uploader.problem,
             has_proof=self.uploader.last_success_at is not None,
         )

@@ -172,10 +172,11 @@ class Uploader:
         """S3 as a whole failed: maybe open the breaker, and tell once what is wrong."""
         if error.error_class is ErrorClass.OBJECT:
             return
+        was_closed = self.breaker.circuit is Circuit.CLOSED
         self.breaker.failed(error.error_class, self.clock.monotonic(), self.clock.chance())
         if self.breaker.circuit is Circuit.CLOSED:
             return
-        if self.problem != str(error):
+        if was_closed or self.problem != str(error):
             level = logger().error if error.error_class is ErrorClass.CONFIGURATION else logger().warning
             level("S3 uploads wait: %s Nothing is lost; the backlog is kept and sent when S3 answers.", error)
         self.problem = str(error)

@@ -1,0 +1,126 @@
+"""Fixtures: a fresh bucket on each real server, and a mirror that runs as its users run it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
+from servers import Target, moto_server, rclone_server
+
+_numbers = itertools.count()
+
+
+def made(target: Target) -> Target:
+    """The target, once its bucket exists."""
+    client = target.client()
+    client.create_bucket(Bucket=target.bucket)
+    client.close()
+    return target
+
+
+@pytest.fixture(scope="session")
+def rclone_target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Target]]:
+    with rclone_server(tmp_path_factory.mktemp("rclone")) as server:
+
+        def fresh() -> Target:
+            return made(Target(server.endpoint_url, server.access_key, server.secret_key, f"bucket-{next(_numbers)}"))
+
+        yield fresh
+
+
+@pytest.fixture(scope="session")
+def moto_target() -> Iterator[Callable[[], Target]]:
+    with moto_server() as endpoint:
+
+        def fresh() -> Target:
+            return made(Target(endpoint, "testing-key", "testing-secret", f"bucket-{next(_numbers)}"))
+
+        yield fresh
+
+
+@pytest.fixture(params=["rclone", "moto"])
+def s3(request: pytest.FixtureRequest) -> Target:
+    """A fresh bucket, on each server in turn."""
+    fresh: Callable[[], Target] = request.getfixturevalue(f"{request.param}_target")
+    return fresh()
+
+
+@pytest.fixture
+def rclone(rclone_target: Callable[[], Target]) -> Target:
+    """A fresh bucket where one server is enough."""
+    return rclone_target()
+
+
+@dataclass
+class RunningMirror:
+    """The service as a child process, with its log in a file."""
+
+    environment: dict[str, str]
+    log_path: Path
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the program to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "frigate_s3_mirror", *arguments],
+            env=self.environment, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start the service; its log is appended to."""
+        with self.log_path.open("ab") as log:
+            command = [sys.executable, "-m", "frigate_s3_mirror", "run"]
+            process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
+        self.processes.append(process)
+        return process
+
+    def stop(self, process: subprocess.Popen[bytes], number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end."""
+        process.send_signal(number)
+        return process.wait(20)
+
+    def log(self) -> str:
+        """All that was logged so far."""
+        return self.log_path.read_text() if self.log_path.exists() else ""
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
+        """Wait until the condition holds, or fail with the log."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.02)
+
+
+MakeMirror = Callable[..., RunningMirror]
+
+
+@pytest.fixture
+def mirror_for(tmp_path: Path) -> Iterator[MakeMirror]:
+    """Makes mirrors for a simulated Frigate and a bucket; all end with the test."""
+    made: list[RunningMirror] = []
+
+    def make(frigate: SimulatedFrigate, target: Target, **more: str) -> RunningMirror:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("S3_", "AWS_", "FRIGATE_"))}
+        environment = {
+            **inherited, **target.environment(), "FRIGATE_DB_PATH": str(frigate.db_path), "FRIGATE_CLIPS_DIR": str(frigate.clips_dir),
+            "S3_PATH_PREFIX": "frigate/snapshots", "S3_SCAN_INTERVAL": "300ms", "TZ": "UTC", "COLUMNS": "100", **more,
+        }  # fmt: skip
+        made.append(RunningMirror({k: v for k, v in environment.items() if v}, tmp_path / f"mirror-{len(made)}.log"))
+        return made[-1]
+
+    yield make
+    for mirror in made:
+        for process in mirror.processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()

@@ -1,0 +1,48 @@
+"""The house: imports point one way, and the documentation says what the code does."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from frigate_s3_mirror.documentation import settings_table
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "src" / "frigate_s3_mirror"
+LAYERS = [
+    {"units", "providers", "kinds", "clock", "retry", "pacer", "health", "logs", "frigate_s3_patcher"},
+    {"settings", "events"},
+    {"keys", "lifecycle", "sources", "documentation"},
+    {"ledger", "s3"},
+    {"state_files", "scan", "uploader", "inotify_eye"},
+    {"bodies"},
+    {"discovery"},
+    {"s3_snapshot_mirror", "status"},
+    {"status_view"},
+    {"cli"},
+    {"__main__"},
+]
+
+
+def imports_of(module: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("frigate_s3_mirror"):
+            rest = (node.module or "").removeprefix("frigate_s3_mirror").strip(".")
+            names |= {rest} if rest else {alias.name for alias in node.names if not alias.name.startswith("__")}
+    return names
+
+
+def test_imports_go_down_the_layers_only() -> None:
+    """Every module is in a layer and imports nothing of its own or of a higher one."""
+    level = {name: number for number, layer in enumerate(LAYERS) for name in layer}
+    for module in PACKAGE.glob("*.py"):
+        if module.stem == "__init__":
+            continue
+        upward = {name for name in imports_of(module) if level[name] >= level[module.stem]}
+        assert not upward, f"{module.stem} imports {upward}"
+
+
+def test_the_settings_table_is_what_the_code_says() -> None:
+    """docs/settings.md is made from settings.py: run `make docs` after a change."""
+    assert settings_table() in (ROOT / "docs" / "settings.md").read_text()
