@@ -43,14 +43,17 @@ class BodyReader:
             try:
                 if size >= LARGE_BODY:
                     digest = hashlib.file_digest(file, "sha256").hexdigest()
-                    return Body(None, size, digest, lambda: os.fdopen(open_source(self._clips_dir, source)[0], "rb"))
+                    return Body(
+                        None, size, digest, reopen=lambda: os.fdopen(open_source(self._clips_dir, source)[0], "rb")
+                    )
                 return _body(file.readall())
             except OSError as error:
                 raise SourceRefusedError(f"{source} cannot be read ({error.strerror})") from error
 
 
 def _body(content: bytes) -> Body:
-    return Body(content, len(content), hashlib.sha256(content).hexdigest())
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    return Body(content, len(content), hashlib.sha256(content).hexdigest(), md5)
 
 
 def _thumbnail(event_id: str, database_path: Path) -> bytes:

@@ -7,9 +7,9 @@ observers only after the ledger holds it.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import heapq
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
@@ -25,6 +25,7 @@ from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sources import SourceRefusedError, SourceVanishedError
 
 _GATHER = 0.02  # seconds that an outcome waits for others, so that a burst shares its trips to the disk
+_FRESH = 60.0  # seconds after its event in which a file is surely still in the page cache
 _INLINE_BODY = 1024 * 1024  # bytes up to which reading and hashing in the loop is cheaper than a trip to a thread
 
 
@@ -35,6 +36,7 @@ class Body:
     content: bytes | None
     size_bytes: int
     sha256: str
+    md5: str = ""
     reopen: Callable[[], BinaryIO] | None = None
     """Opens the file again when `content` is None."""
 
@@ -101,9 +103,11 @@ class Uploader:
     _stopping: bool = False
     _etags_are_md5: bool | None = None
     _pacer: Pacer = field(init=False)
+    _readers: ThreadPoolExecutor = field(init=False)
 
     def __post_init__(self) -> None:
         self._pacer = Pacer(self.settings.bandwidth_limit)
+        self._readers = ThreadPoolExecutor(min(self.settings.upload_threads, 8), "reader")
 
     # -- what others call ------------------------------------------------------------------------------------------
 
@@ -140,6 +144,7 @@ class Uploader:
             await self._land()
             self._settle_wanted.set()
             await settler
+            self._readers.shutdown(wait=False)
 
     def step(self, now: float) -> float | None:
         """Start all that may start now; returns the seconds after which to look again, None for "when told"."""
@@ -246,8 +251,7 @@ class Uploader:
 
     async def _upload(self, entry: Entry) -> Outcome:
         started = self.clock.monotonic()
-        opened = self.reader.open(entry)
-        body = opened.read() if opened.size_bytes <= _INLINE_BODY else await asyncio.to_thread(opened.read)
+        body = await self._body(entry)
         if (delay := self._pacer.reserve(body.size_bytes, started)) > 0:
             await asyncio.sleep(delay)
         upload = Upload(
@@ -264,7 +268,7 @@ class Uploader:
             if not isinstance(upload.body, bytes):
                 upload.body.close()
         if body.content is not None:
-            await self._check_etag(etag, entry.key, body.content)
+            await self._check_etag(etag, entry.key, body.content, body.md5)
         self.note_success()
         return Outcome(
             entry, State.UPLOADED, entry.attempts, entry.deferrals, 0.0,
@@ -272,14 +276,23 @@ class Uploader:
             duration_seconds=self.clock.monotonic() - started,
         )  # fmt: skip
 
-    async def _check_etag(self, etag: str, key: str, content: bytes) -> None:
+    async def _body(self, entry: Entry) -> Body:
+        """Read and hash: a fresh file, still in memory, right here; an old one may have to come from a slow disk."""
+        if self.clock.now() - entry.happened_at < _FRESH:
+            opened = self.reader.open(entry)
+            if opened.size_bytes <= _INLINE_BODY:
+                return opened.read()
+            return await asyncio.get_running_loop().run_in_executor(self._readers, opened.read)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, lambda: self.reader.open(entry).read())
+
+    async def _check_etag(self, etag: str, key: str, content: bytes, md5: str) -> None:
         """Compare the ETag where it is an MD5. With KMS encryption it looks like one and is none, so the first that
         differs is settled by reading the object back; write-only keys cannot, and then the signed body has to do.
         """
         claimed = md5_of_etag(etag)
         if claimed is None or self._etags_are_md5 is False:
             return
-        if hashlib.md5(content, usedforsecurity=False).hexdigest() == claimed:
+        if md5 == claimed:
             self._etags_are_md5 = True
             return
         if self._etags_are_md5 is None:
