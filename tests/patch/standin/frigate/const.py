@@ -1,3 +1,0 @@
-"""Where the stand-in keeps its pictures."""
-
-CLIPS_DIR = "/media/standin/clips"
