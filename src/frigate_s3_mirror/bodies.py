@@ -13,30 +13,29 @@ from frigate_s3_mirror.keys import metadata_document
 from frigate_s3_mirror.ledger import Entry
 from frigate_s3_mirror.s3 import LARGE_BODY
 from frigate_s3_mirror.sources import SourceRefusedError, SourceVanishedError, open_source
-from frigate_s3_mirror.uploader import Body, Opened
+from frigate_s3_mirror.uploader import Body
 
 ROW_THUMBNAIL = "row:thumbnail"
 ROW_METADATA = "row:metadata"
 
 
 class BodyReader:
-    """Opens the content of entries; see uploader.Reader."""
+    """Reads the content of entries; see uploader.Reader."""
 
     def __init__(self, clips_dir: Path, database_path: Path) -> None:
         self._clips_dir, self._database_path = clips_dir, database_path
 
-    def open(self, entry: Entry) -> Opened:
+    def read(self, entry: Entry) -> Body:
         """Raises SourceVanishedError or SourceRefusedError."""
         if entry.source == ROW_METADATA:
-            return Opened(0, lambda: _body(metadata_document(entry.event)))
+            return _body(metadata_document(entry.event))
         if entry.source == ROW_THUMBNAIL:
-            return Opened(0, lambda: _body(_thumbnail(entry.event.id, self._database_path)))
+            return _body(_thumbnail(entry.event.id, self._database_path))
         if not entry.event.is_named_safely:
             raise SourceRefusedError(
                 f"its camera '{entry.event.camera}' or id '{entry.event.id}' is no name of Frigate's"
             )
-        descriptor, size = open_source(self._clips_dir, entry.source)
-        return Opened(size, lambda: self._read(descriptor, size, entry.source))
+        return self._read(*open_source(self._clips_dir, entry.source), entry.source)
 
     def _read(self, descriptor: int, size: int, source: str) -> Body:
         with os.fdopen(descriptor, "rb", buffering=0) as file:
@@ -52,8 +51,7 @@ class BodyReader:
 
 
 def _body(content: bytes) -> Body:
-    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    return Body(content, len(content), hashlib.sha256(content).hexdigest(), md5)
+    return Body(content, len(content), hashlib.sha256(content).hexdigest())
 
 
 def _thumbnail(event_id: str, database_path: Path) -> bytes:

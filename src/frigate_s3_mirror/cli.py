@@ -78,15 +78,17 @@ def run(
     try:
         if not once:
             asyncio.run(mirror.run())
-            return
-        left = asyncio.run(mirror.run_once())
-        _say_what_is_left(
-            mirror.ledger, mirror.discovery.problem, mirror.discovery.clips_trouble, mirror.uploader.problem
-        )
+            left = 0
+        else:
+            left = asyncio.run(mirror.run_once())
+            _say_what_is_left(
+                mirror.ledger, mirror.discovery.problem, mirror.discovery.clips_trouble, mirror.uploader.problem
+            )
     finally:
         mirror.close()
-    if left:
-        raise typer.Exit(1)
+    # All is on disk. A request that hangs in a thread must not hold up the end, as the interpreter's own exit would let it.
+    sys.stdout.flush()
+    os._exit(1 if left else 0)
 
 
 @app.command()

@@ -5,7 +5,6 @@ obstore's own retries are off; whether and when to try again is decided by the u
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 from collections.abc import MutableMapping
@@ -22,13 +21,14 @@ from frigate_s3_mirror.retry import ErrorClass
 from frigate_s3_mirror.settings import Settings
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, S3Config
+    from obstore.store import ClientConfig, RetryConfig, S3Config
 
 LARGE_BODY = 32 * 1024 * 1024
 """Bytes from which a body is streamed from disk in parts, so that memory stays flat."""
 _PART = 8 * 1024 * 1024
-_SLOWEST = 16 * 1024  # bytes per second below which a request counts as stalled
-_PATIENCE = 30.0  # seconds that any request may take
+_SMALL = 1024 * 1024  # bytes; what nearly every snapshot is
+_TIMEOUT = "95s"  # a small body at 16 KB/s and half a minute more: a slower request counts as stalled
+_PATIENT_TIMEOUT = "1h"  # for one large body, or one part of it
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 
 # Server's <Code> to class and advice. Codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html and
@@ -90,13 +90,13 @@ class Upload:
 
 
 class Store(Protocol):
-    """The narrow port to object storage. Every method raises StoreError."""
+    """The narrow port to object storage; called from several threads. Every method raises StoreError."""
 
-    async def put(self, upload: Upload) -> str:
+    def put(self, upload: Upload) -> str:
         """Store the object under its key, whole or not at all; returns its ETag without quotes, "" if there is none."""
         ...
 
-    async def get(self, key: str) -> bytes:
+    def get(self, key: str) -> bytes:
         """The object's content."""
         ...
 
@@ -125,55 +125,45 @@ class ObjectStore:
             config["server_side_encryption"] = settings.sse
         if settings.sse_kms_key_id is not None:
             config["sse_kms_key_id"] = settings.sse_kms_key_id
-        client: ClientConfig = {"connect_timeout": "5s", "timeout": "1h", "user_agent": "frigate-s3-mirror"}
+        client: ClientConfig = {"connect_timeout": "5s", "user_agent": "frigate-s3-mirror"}
         if (settings.endpoint_url or "").startswith("http://"):
             client["allow_http"] = True
         if settings.ca_bundle is not None:
             client["root_certificate"] = settings.ca_bundle.read_bytes()
         self._bucket = settings.bucket
         try:
-            self._store = S3Store(
-                settings.bucket,
-                config=config,
-                client_options=client,
-                retry_config={"max_retries": 0, "retry_timeout": timedelta(0)},
-            )
+            self._store = _client(settings.bucket, config, client, _TIMEOUT)
+            self._patient_store = _client(settings.bucket, config, client, _PATIENT_TIMEOUT)
         except BaseError as error:
             raise StoreError(
                 ErrorClass.CONFIGURATION, f"The S3 settings make no client: {_first_line(error)}"
             ) from error
 
-    async def put(self, upload: Upload) -> str:
+    def put(self, upload: Upload) -> str:
         """See Store.put."""
         attributes: dict[str, str] = {"Content-Type": upload.content_type, **upload.metadata}
         if upload.storage_class is not None:
             attributes["Storage-Class"] = upload.storage_class
-        large = not isinstance(upload.body, bytes)
+        small = isinstance(upload.body, bytes)
+        store = self._store if upload.size_bytes <= _SMALL else self._patient_store
         try:
-            async with asyncio.timeout(_PATIENCE + upload.size_bytes / _SLOWEST):
-                result = await obstore.put_async(
-                    self._store,
-                    upload.key,
-                    upload.body,
-                    attributes=attributes,
-                    use_multipart=large,
-                    chunk_size=_PART,
-                    max_concurrency=2,
-                )
-        except TimeoutError as error:
-            raise StoreError(ErrorClass.TRANSIENT, "S3 did not answer in time.") from error
+            result = obstore.put(
+                store,
+                upload.key,
+                upload.body,
+                attributes=attributes,
+                use_multipart=not small,
+                chunk_size=_PART,
+                max_concurrency=2,
+            )
         except (BaseError, OSError) as error:
             raise classify(error, self._bucket) from error
         return (result["e_tag"] or "").strip('"')
 
-    async def get(self, key: str) -> bytes:
+    def get(self, key: str) -> bytes:
         """See Store.get."""
         try:
-            async with asyncio.timeout(_PATIENCE * 10):
-                result = await obstore.get_async(self._store, key)
-                return bytes(await result.bytes_async())
-        except TimeoutError as error:
-            raise StoreError(ErrorClass.TRANSIENT, "S3 did not answer in time.") from error
+            return bytes(obstore.get(self._patient_store, key).bytes())
         except (BaseError, OSError) as error:
             raise classify(error, self._bucket) from error
 
@@ -261,6 +251,12 @@ def _without_answer(error: Exception) -> StoreError:
         if any(word in text for word in words):
             return StoreError(error_class, sentence)
     return StoreError(ErrorClass.TRANSIENT, f"The connection to S3 failed ({_first_line(error)}).")
+
+
+def _client(bucket: str, config: S3Config, client: ClientConfig, timeout: str) -> S3Store:
+    options: ClientConfig = {**client, "timeout": timeout}
+    retry: RetryConfig = {"max_retries": 0, "retry_timeout": timedelta(0)}
+    return S3Store(bucket, config=config, client_options=options, retry_config=retry)
 
 
 def _endpoint(settings: Settings) -> str:

@@ -356,7 +356,7 @@ class Mirror:
             {"site": self.settings.site, "version": __version__, "at": round(self.clock.now(), 3)}
         ).encode()
         try:
-            await self._store.put(Upload(key, body, len(body), "application/json", {}))
+            await self.uploader.in_thread(self._store.put, Upload(key, body, len(body), "application/json", {}))
         except StoreError as error:
             self.uploader.note_failure(error)
             self.uploader.problem = self.uploader.problem or str(error)

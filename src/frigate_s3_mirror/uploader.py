@@ -7,6 +7,7 @@ observers only after the ledger holds it.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import heapq
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,8 +26,6 @@ from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sources import SourceRefusedError, SourceVanishedError
 
 _GATHER = 0.02  # seconds that an outcome waits for others, so that a burst shares its trips to the disk
-_FRESH = 60.0  # seconds after its event in which a file is surely still in the page cache
-_INLINE_BODY = 1024 * 1024  # bytes up to which reading and hashing in the loop is cheaper than a trip to a thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +35,15 @@ class Body:
     content: bytes | None
     size_bytes: int
     sha256: str
-    md5: str = ""
     reopen: Callable[[], BinaryIO] | None = None
     """Opens the file again when `content` is None."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """An entry's content before it is read: the size says whether reading is quick; `read` closes it."""
-
-    size_bytes: int
-    read: Callable[[], Body]
-
-
 class Reader(Protocol):
-    """Where bodies come from."""
+    """Where bodies come from; called from several threads."""
 
-    def open(self, entry: Entry) -> Opened:
-        """Raises SourceVanishedError or SourceRefusedError, as `Opened.read` may."""
+    def read(self, entry: Entry) -> Body:
+        """Raises SourceVanishedError or SourceRefusedError."""
         ...
 
 
@@ -103,11 +93,11 @@ class Uploader:
     _stopping: bool = False
     _etags_are_md5: bool | None = None
     _pacer: Pacer = field(init=False)
-    _readers: ThreadPoolExecutor = field(init=False)
+    _pool: ThreadPoolExecutor = field(init=False)
 
     def __post_init__(self) -> None:
         self._pacer = Pacer(self.settings.bandwidth_limit)
-        self._readers = ThreadPoolExecutor(min(self.settings.upload_threads, 8), "reader")
+        self._pool = ThreadPoolExecutor(self.settings.upload_threads, "upload")
 
     # -- what others call ------------------------------------------------------------------------------------------
 
@@ -144,7 +134,7 @@ class Uploader:
             await self._land()
             self._settle_wanted.set()
             await settler
-            self._readers.shutdown(wait=False)
+            self._pool.shutdown(wait=False, cancel_futures=True)
 
     def step(self, now: float) -> float | None:
         """Start all that may start now; returns the seconds after which to look again, None for "when told"."""
@@ -164,6 +154,10 @@ class Uploader:
         """Start nothing new; uploads in flight get the grace."""
         self._stopping = True
         self._wake.set()
+
+    async def in_thread(self, put: Callable[[Upload], str], upload: Upload) -> str:
+        """Run a put of someone else's (the heartbeat's) among the uploads' threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, put, upload)
 
     def note_success(self) -> None:
         """S3 took something (an upload or a heartbeat): close the breaker and tell if it was open."""
@@ -231,73 +225,85 @@ class Uploader:
     # -- one attempt -----------------------------------------------------------------------------------------------
 
     async def _attempt(self, entry: Entry) -> None:
-        try:
-            outcome = await self._upload(entry)
-        except asyncio.CancelledError:
-            self._claimed.discard(entry.row)
-            raise
-        except SourceVanishedError:
-            outcome = self._vanished(entry)
-        except SourceRefusedError as error:
-            outcome = self._refused(entry, StoreError(ErrorClass.OBJECT, f"{error}."))
-        except StoreError as error:
-            self.note_failure(error)
-            outcome = self._refused(entry, error)
-        except Exception as error:  # noqa: BLE001  # outermost frame of this task: counted against the entry and told
-            logger().exception("S3 upload failed in an unforeseen way event=%s", entry.event.id)
-            outcome = self._refused(entry, StoreError(ErrorClass.OBJECT, f"Unforeseen: {error!r}."))
+        outcome = await self._outcome(entry)
         self._finished.append(outcome)
         self._settle_wanted.set()
 
-    async def _upload(self, entry: Entry) -> Outcome:
-        started = self.clock.monotonic()
-        body = await self._body(entry)
-        if (delay := self._pacer.reserve(body.size_bytes, started)) > 0:
+    async def _outcome(self, entry: Entry) -> Outcome:
+        """What one attempt came to; reading, hashing and the request run in a thread."""
+        if (delay := self._pacer.reserve(self._size(entry), self.clock.monotonic())) > 0:
             await asyncio.sleep(delay)
+        try:
+            outcome = await asyncio.get_running_loop().run_in_executor(self._pool, self._upload, entry)
+        except SourceVanishedError:
+            return self._vanished(entry)
+        except SourceRefusedError as error:
+            return self._refused(entry, StoreError(ErrorClass.OBJECT, f"{error}."))
+        except StoreError as error:
+            self.note_failure(error)
+            return self._refused(entry, error)
+        except Exception as error:  # noqa: BLE001  # outermost frame of this task: counted against the entry and told
+            logger().exception("S3 upload failed in an unforeseen way event=%s", entry.event.id)
+            return self._refused(entry, StoreError(ErrorClass.OBJECT, f"Unforeseen: {error!r}."))
+        self.note_success()
+        return outcome
+
+    def _size(self, entry: Entry) -> int:
+        """Bytes for the pacer; not worth asking for where there is no limit."""
+        if self.settings.bandwidth_limit is None:
+            return 0
+        try:
+            return (self.settings.clips_dir / entry.source).lstat().st_size
+        except OSError:
+            return 0
+
+    def _upload(self, entry: Entry) -> Outcome:
+        """Read, hash, put, check; in a thread."""
+        started = self.clock.monotonic()
+        body = self.reader.read(entry)
+        content = body.reopen() if body.reopen is not None else body.content or b""
         upload = Upload(
             key=entry.key,
-            body=body.reopen() if body.reopen is not None else body.content or b"",
+            body=content,
             size_bytes=body.size_bytes,
             content_type=CONTENT_TYPES[entry.key.rsplit(".", 1)[1]],
             metadata=object_metadata(entry.event, body.sha256),
             storage_class=self.settings.effective_storage_class,
         )
         try:
-            etag = await self.store.put(upload)
+            etag = self.store.put(upload)
         finally:
-            if not isinstance(upload.body, bytes):
-                upload.body.close()
-        if body.content is not None:
-            await self._check_etag(etag, entry.key, body.content, body.md5)
-        self.note_success()
+            if not isinstance(content, bytes):
+                content.close()
+        acknowledged_at = self.clock.now()
+        if isinstance(content, bytes):
+            self._check_etag(etag, entry.key, content)
         return Outcome(
-            entry, State.UPLOADED, entry.attempts, entry.deferrals, 0.0,
-            size_bytes=body.size_bytes, sha256=body.sha256, etag=etag, uploaded_at=self.clock.now(),
+            entry,
+            State.UPLOADED,
+            entry.attempts,
+            entry.deferrals,
+            0.0,
+            size_bytes=body.size_bytes,
+            sha256=body.sha256,
+            etag=etag,
+            uploaded_at=acknowledged_at,
             duration_seconds=self.clock.monotonic() - started,
-        )  # fmt: skip
+        )
 
-    async def _body(self, entry: Entry) -> Body:
-        """Read and hash: a fresh file, still in memory, right here; an old one may have to come from a slow disk."""
-        if self.clock.now() - entry.happened_at < _FRESH:
-            opened = self.reader.open(entry)
-            if opened.size_bytes <= _INLINE_BODY:
-                return opened.read()
-            return await asyncio.get_running_loop().run_in_executor(self._readers, opened.read)
-        return await asyncio.get_running_loop().run_in_executor(self._readers, lambda: self.reader.open(entry).read())
-
-    async def _check_etag(self, etag: str, key: str, content: bytes, md5: str) -> None:
+    def _check_etag(self, etag: str, key: str, content: bytes) -> None:
         """Compare the ETag where it is an MD5. With KMS encryption it looks like one and is none, so the first that
         differs is settled by reading the object back; write-only keys cannot, and then the signed body has to do.
         """
         claimed = md5_of_etag(etag)
         if claimed is None or self._etags_are_md5 is False:
             return
-        if md5 == claimed:
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() == claimed:
             self._etags_are_md5 = True
             return
         if self._etags_are_md5 is None:
             try:
-                damaged = await self.store.get(key) != content
+                damaged = self.store.get(key) != content
             except StoreError:
                 damaged = False
             if not damaged:
@@ -305,8 +311,7 @@ class Uploader:
                 logger().info("S3 ETags are no MD5 here (encrypted bucket?); the signature alone protects the bodies")
                 return
         raise StoreError(
-            ErrorClass.TRANSIENT,
-            "S3 stored something else than was sent (its ETag differs); sending it again.",
+            ErrorClass.TRANSIENT, "S3 stored something else than was sent (its ETag differs); sending it again."
         )
 
     def _vanished(self, entry: Entry) -> Outcome:
