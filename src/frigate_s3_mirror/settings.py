@@ -32,7 +32,7 @@ from frigate_s3_mirror import providers
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.units import parse_duration, parse_rate
 
-INTERNAL_NAMES = frozenset({"S3_MIRROR_PARENT_PIPE", "S3_MIRROR_PARENT_PID", "S3_MIRROR_INIT"})
+INTERNAL_NAMES = frozenset({"S3_MIRROR_PARENT_PIPE", "S3_MIRROR_PARENT_PID", "S3_MIRROR_INIT", "S3_MIRROR_LIB"})
 DEFAULT_TEMPLATE = "{prefix}/{camera}/{date}/{event_id}-{timestamp}"
 TEMPLATE_FIELDS = (
     "prefix", "camera", "label", "date", "year", "month", "day", "hour", "time", "timestamp", "event_id",

@@ -1,0 +1,3 @@
+"""Where the stand-in keeps its pictures."""
+
+CLIPS_DIR = "/media/standin/clips"
