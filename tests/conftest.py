@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
+from recording_proxy import RecordingProxy
 from servers import Target, moto_server, rclone_server
 
 _numbers = itertools.count()
@@ -59,6 +60,26 @@ def s3(request: pytest.FixtureRequest) -> Target:
 def rclone(rclone_target: Callable[[], Target]) -> Target:
     """A fresh bucket where one server is enough."""
     return rclone_target()
+
+
+@dataclass(frozen=True)
+class WatchedTarget(Target):
+    """A bucket behind a proxy that records what passes, and can do harm."""
+
+    proxy: RecordingProxy
+
+    def stored(self) -> dict[str, int]:
+        """How often the server accepted each key; more than once is a PUT too many."""
+        prefix = f"/{self.bucket}/"
+        return {path.removeprefix(prefix): n for path, n in self.proxy.stored().items() if path.startswith(prefix)}
+
+
+@pytest.fixture
+def watched_s3(s3: Target) -> Iterator[WatchedTarget]:
+    """A fresh bucket on each server in turn, behind a proxy."""
+    with RecordingProxy(s3.endpoint_url) as proxy:
+        watched = replace(s3, endpoint_url=proxy.endpoint_url)
+        yield WatchedTarget(**vars(watched), proxy=proxy)
 
 
 @dataclass
