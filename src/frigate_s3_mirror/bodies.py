@@ -12,15 +12,15 @@ from frigate_s3_mirror.events import Filters, FrigateDatabase, FrigateError
 from frigate_s3_mirror.keys import metadata_document
 from frigate_s3_mirror.ledger import Entry
 from frigate_s3_mirror.s3 import LARGE_BODY
+from frigate_s3_mirror.sending import Body
 from frigate_s3_mirror.sources import SourceRefusedError, SourceVanishedError, open_source
-from frigate_s3_mirror.uploader import Body
 
 ROW_THUMBNAIL = "row:thumbnail"
 ROW_METADATA = "row:metadata"
 
 
 class BodyReader:
-    """Reads the content of entries; see uploader.Reader."""
+    """Reads the content of entries; see sending.Reader."""
 
     def __init__(self, clips_dir: Path, database_path: Path) -> None:
         self._clips_dir, self._database_path = clips_dir, database_path

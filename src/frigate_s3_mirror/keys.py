@@ -13,6 +13,10 @@ from frigate_s3_mirror.settings import Settings
 
 CONTENT_TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "json": "application/json"}
 _KIND_SUFFIX = {Kind.SNAPSHOT: "", Kind.CLEAN: "-clean", Kind.THUMBNAIL: "-thumb", Kind.METADATA: ""}
+_TIME_FIELDS = {
+    "date": "%Y-%m-%d", "timestamp": "%Y%m%d_%H%M%S", "time": "%H%M%S",
+    "year": "%Y", "month": "%m", "day": "%d", "hour": "%H",
+}  # fmt: skip
 _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 _LONGEST_VALUE = 256  # characters of user metadata; S3 allows 2 KB for all values together
 
@@ -23,27 +27,26 @@ def local_time(unix_seconds: float, timezone: str | None) -> datetime:
     return datetime.fromtimestamp(unix_seconds, UTC).astimezone(zone)
 
 
+class _Fields(dict[str, str]):
+    """The template's fields of one event; only those that the template names are made."""
+
+    def __init__(self, event: Event, start: datetime, prefix: str) -> None:
+        super().__init__(prefix=prefix, camera=event.camera, event_id=event.id)
+        self._event, self._start = event, start
+
+    def __missing__(self, name: str) -> str:
+        if name == "label":
+            return quote(self._event.label, safe=" ") or "unlabelled"
+        return self._start.strftime(_TIME_FIELDS[name])
+
+
 def key_for(event: Event, kind: Kind, ending: str, settings: Settings) -> str:
     """The key of one object. `ending` is "jpg", "png", "webp" or "json".
 
     The kind's suffix and the ending are added to the template's result, so kinds never share a key.
     """
     start = local_time(event.start_time, settings.key_timezone)
-    name = settings.key_template.format_map(
-        {
-            "prefix": settings.path_prefix,
-            "camera": event.camera,
-            "label": quote(event.label, safe=" ") or "unlabelled",
-            "date": f"{start:%Y-%m-%d}",
-            "year": f"{start:%Y}",
-            "month": f"{start:%m}",
-            "day": f"{start:%d}",
-            "hour": f"{start:%H}",
-            "time": f"{start:%H%M%S}",
-            "timestamp": f"{start:%Y%m%d_%H%M%S}",
-            "event_id": event.id,
-        }
-    )
+    name = settings.key_template.format_map(_Fields(event, start, settings.path_prefix))
     path = "/".join(part for part in name.split("/") if part not in {"", ".", ".."})
     return f"{path}{_KIND_SUFFIX[kind]}.{ending}"
 

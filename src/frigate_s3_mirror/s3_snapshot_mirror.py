@@ -26,6 +26,7 @@ from frigate_s3_mirror.logs import logger
 from frigate_s3_mirror.retry import Circuit, ErrorClass
 from frigate_s3_mirror.s3 import ObjectStore, Store, StoreError, Upload
 from frigate_s3_mirror.scan import FrigateScan
+from frigate_s3_mirror.sending import Sender
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sources import clips_dir_problem
 from frigate_s3_mirror.state_files import StateFiles
@@ -86,10 +87,12 @@ class Mirror:
         self.files = StateFiles(settings.text_state_dir)
         self._calls = LedgerThread(self.ledger, self.clock)
         self._scan_pool = ThreadPoolExecutor(1, "scan")
+        self._heartbeat_pool = ThreadPoolExecutor(1, "heartbeat")
         self._store = store or ObjectStore(settings)
+        reader = BodyReader(settings.clips_dir, settings.db_path)
         self.uploader = Uploader(
-            settings, self._calls, self._store, BodyReader(settings.clips_dir, settings.db_path),
-            self.clips_problem, self.clock, self._settled,
+            settings, self._calls, Sender(settings, self._store, reader, self.clock), self.clips_problem, self.clock,
+            self._settled,
         )  # fmt: skip
         scan = FrigateScan(self.ledger.path, settings.db_path, filters, settings.artifacts)
         database = FrigateDatabase(settings.db_path, filters)
@@ -117,6 +120,7 @@ class Mirror:
         """Give everything back; may be called twice."""
         self._calls.close()
         self._scan_pool.shutdown()
+        self._heartbeat_pool.shutdown(wait=False)  # a request that hangs must not hold up the end
         self.discovery.scan.close()
         self.discovery.database.close()
         if self._lock is not None:
@@ -356,7 +360,8 @@ class Mirror:
             {"site": self.settings.site, "version": __version__, "at": round(self.clock.now(), 3)}
         ).encode()
         try:
-            await self.uploader.in_thread(self._store.put, Upload(key, body, len(body), "application/json", {}))
+            upload = Upload(key, body, len(body), "application/json", {})
+            await asyncio.get_running_loop().run_in_executor(self._heartbeat_pool, self._store.put, upload)
         except StoreError as error:
             self.uploader.note_failure(error)
             self.uploader.problem = self.uploader.problem or str(error)
