@@ -69,7 +69,10 @@ def object_metadata(event: Event, sha256: str) -> dict[str, str]:
 
 def encode_metadata(value: str) -> str:
     """The value as a header may carry it: printable ASCII stays, the rest and `%` become percent-encoded UTF-8."""
-    return quote(value[:_LONGEST_VALUE], safe=_PRINTABLE).strip()
+    value = value[:_LONGEST_VALUE]
+    if value.isascii() and value.isprintable() and "%" not in value:  # nearly all, and quoting costs
+        return value.strip()
+    return quote(value, safe=_PRINTABLE).strip()
 
 
 def metadata_document(event: Event) -> bytes:
