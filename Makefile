@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 UV = $(shell command -v uv || echo $(BIN)/uv)
 
-.PHONY: demo test check unit integration bench lock format clean
+.PHONY: demo test check unit integration bench docs lock format clean
 
 demo: $(VENV)/ready
 	@$(BIN)/python -m frigate_s3_mirror.demo $(ARGS)
@@ -23,6 +23,10 @@ unit integration: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# The settings table is made from the code.
+docs: $(VENV)/ready
+	$(BIN)/python -m frigate_s3_mirror.documentation docs/settings.md
 
 format: $(VENV)/ready
 	$(BIN)/ruff format .

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -16,6 +16,9 @@ from frigate_s3_mirror.ledger import FILE_NAME, Ledger, LedgerError
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.logs import logger, set_up
 from frigate_s3_mirror.settings import Loaded, Settings, SettingsError, load
+
+if TYPE_CHECKING:
+    from frigate_s3_mirror.s3_snapshot_mirror import Mirror
 
 EXIT_CONFIGURATION = 78
 """The settings are wrong: starting again without changing them is pointless (EX_CONFIG of sysexits.h)."""
@@ -80,7 +83,7 @@ def run(
             asyncio.run(mirror.run())
             left = 0
         else:
-            left = asyncio.run(mirror.run_once())
+            left = _drain(mirror)
             _say_what_is_left(
                 mirror.ledger, mirror.discovery.problem, mirror.discovery.clips_trouble, mirror.uploader.problem
             )
@@ -89,6 +92,16 @@ def run(
     # All is on disk. A request that hangs in a thread must not hold up the end, as the interpreter's own exit would let it.
     sys.stdout.flush()
     os._exit(1 if left else 0)
+
+
+def _drain(mirror: Mirror) -> int:
+    """Mirror what is there, with a progress bar on a terminal; returns how many are left."""
+    if not sys.stdout.isatty():
+        return asyncio.run(mirror.run_once(lambda _done, _total: None))
+    from frigate_s3_mirror.progress_bar import progress_bar
+
+    with progress_bar("Mirroring") as advance:
+        return asyncio.run(mirror.run_once(advance))
 
 
 @app.command()

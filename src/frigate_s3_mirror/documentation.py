@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import sys
+from pathlib import Path
+
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.units import format_duration
 
@@ -22,5 +26,11 @@ def settings_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def with_table(page: str) -> str:
+    """The page with its table of settings made anew."""
+    return re.sub(r"^\| Variable \|.*?(?=^(?!\|)|\Z)", lambda _: settings_table(), page, flags=re.MULTILINE | re.DOTALL)
+
+
 if __name__ == "__main__":
-    print(settings_table(), end="")  # noqa: T201
+    path = Path(sys.argv[1])
+    path.write_text(with_table(path.read_text()))

@@ -312,6 +312,10 @@ class Ledger:
             counts[State(state)] = count
         return counts
 
+    def backlog(self) -> int:
+        """How many entries are pending."""
+        return int(self.connection.execute("SELECT count(*) FROM object WHERE state = 'pending'").fetchone()[0])
+
     def retrying(self) -> int:
         """Pending entries that were tried at least once."""
         sql = "SELECT count(*) FROM object WHERE state = 'pending' AND (attempts > 0 OR deferrals > 0)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from typing import TextIO
 
 NAME = "frigate_s3_mirror"
 
@@ -23,9 +24,21 @@ class _Formatter(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
+class _StdoutHandler(logging.StreamHandler[TextIO]):
+    """Writes to what stdout is now, so that lines appear above a progress bar."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        """Where lines go."""
+        return sys.stdout
+
+
 def set_up(level: str) -> None:
     """Send this package's log lines from `level` on to stdout, and no other package's."""
-    stream = logging.StreamHandler(sys.stdout)
+    stream = _StdoutHandler()
     stream.setFormatter(_Formatter())
     logger = logging.getLogger(NAME)
     logger.handlers[:] = [stream]

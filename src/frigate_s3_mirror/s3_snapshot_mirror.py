@@ -37,6 +37,9 @@ FULL_SCAN_SECONDS = 3600.0
 FORGET_AFTER = 7 * 86400.0
 """Seconds after its event that an entry is kept for certain; later it goes once Frigate has no such event."""
 _FORGET_SECONDS = 86400.0
+_PROGRESS_SECONDS = 0.2
+_BACKLOG_SECONDS = 60.0
+_LARGE_BACKLOG = 100  # entries; fewer are gone before a person reads of them
 _ONCE_PATIENCE = 30.0  # seconds that `--once` keeps trying while S3 does not answer
 
 
@@ -140,7 +143,7 @@ class Mirror:
         )  # fmt: skip
         await self._calls.call(self._note_start)
         upload = asyncio.create_task(self.uploader.run())
-        loops = (self._scan_loop(), self._heartbeat_loop(), self._stats_loop(), self._watch())
+        loops = (self._scan_loop(), self._heartbeat_loop(), self._stats_loop(), self._backlog_loop(), self._watch())
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         try:
             await self._stop.wait()
@@ -157,10 +160,14 @@ class Mirror:
             await self._calls.call(self._log_stats)
         logger().info("S3 snapshot mirror stopped")
 
-    async def run_once(self) -> int:
-        """Mirror all that is there now; returns how many entries are left that are not in the bucket."""
+    async def run_once(self, advance: Callable[[int, int], None]) -> int:
+        """Mirror all that is there now; returns how many entries are left that are not in the bucket.
+
+        `advance` is told now and then how many were sent, and of how many that are known so far.
+        """
         self._listen_for_the_end()
         upload = asyncio.create_task(self.uploader.run())
+        telling = asyncio.create_task(self._tell_progress(advance))
         try:
             await self.discovery.scan_all(self._in_scan_thread)
             if self.discovery.problem is None:
@@ -169,6 +176,8 @@ class Mirror:
         finally:
             self.uploader.stop()
             await upload
+            telling.cancel()
+            advance(self.uploaded, self.uploaded + await self._calls.call(self.ledger.backlog))
         counts = await self._calls.call(self.ledger.counts)
         left = int(counts[State.PENDING] + counts[State.FAILED] + counts[State.EXPIRED])
         return left + bool(self.discovery.problem or self.discovery.clips_trouble)
@@ -279,7 +288,7 @@ class Mirror:
             elif self.clock.monotonic() - last_sign > _ONCE_PATIENCE:
                 return
             if uploader.is_idle:
-                if not (await self._calls.call(self.ledger.counts))[State.PENDING] and not await self._files_settle():
+                if not await self._calls.call(self.ledger.backlog) and not await self._files_settle():
                     return
                 uploader.look_again()
             await asyncio.sleep(0.02)
@@ -372,6 +381,24 @@ class Mirror:
         while True:
             await asyncio.sleep(self.settings.stats_interval)
             await self._calls.call(self._log_stats)
+
+    async def _tell_progress(self, advance: Callable[[int, int], None]) -> None:
+        while True:
+            await asyncio.sleep(_PROGRESS_SECONDS)
+            advance(self.uploaded, self.uploaded + await self._calls.call(self.ledger.backlog))
+
+    async def _backlog_loop(self) -> None:
+        """A first copy, or what an outage left, can take hours: say once a minute how far it is."""
+        while True:
+            before = self.uploaded
+            await asyncio.sleep(_BACKLOG_SECONDS)
+            backlog: int = await self._calls.call(self.ledger.backlog)
+            rate = (self.uploaded - before) / _BACKLOG_SECONDS
+            if backlog >= _LARGE_BACKLOG and rate > 0:
+                logger().info(
+                    "S3 snapshot mirror works off its backlog: %d waiting, %.0f a second, about %s left",
+                    backlog, rate, format_duration(backlog / rate),
+                )  # fmt: skip
 
     async def _search_again(self, *states: State) -> None:
         """Look for files that should be there; give up in time."""

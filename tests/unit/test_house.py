@@ -10,7 +10,7 @@ from frigate_s3_mirror.documentation import settings_table
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "frigate_s3_mirror"
 LAYERS = [
-    {"units", "providers", "kinds", "clock", "retry", "pacer", "health", "logs", "frigate_s3_patcher"},
+    {"units", "providers", "kinds", "clock", "retry", "pacer", "health", "logs", "progress_bar", "frigate_s3_patcher"},
     {"settings", "events"},
     {"keys", "lifecycle", "sources", "documentation"},
     {"ledger", "s3"},
