@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import sys
 import time
@@ -100,8 +101,15 @@ def _drain(mirror: Mirror) -> int:
         return asyncio.run(mirror.run_once(lambda _done, _total: None))
     from frigate_s3_mirror.progress_bar import progress_bar
 
-    with progress_bar("Mirroring") as advance:
-        return asyncio.run(mirror.run_once(advance))
+    level = logger().level
+    logger().setLevel(
+        max(level, logging.WARNING) if level != logging.DEBUG else level
+    )  # the bar tells of what succeeds
+    try:
+        with progress_bar("Mirroring") as advance:
+            return asyncio.run(mirror.run_once(advance))
+    finally:
+        logger().setLevel(level)
 
 
 @app.command()
