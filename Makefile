@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 UV = $(shell command -v uv || echo $(BIN)/uv)
 
-.PHONY: demo test check unit integration bench docs lock format clean
+.PHONY: demo test check unit integration test-faults bench docs lock format clean
 
 demo: $(VENV)/ready
 	@$(BIN)/python -m frigate_s3_mirror.demo $(ARGS)
@@ -20,6 +20,10 @@ check: $(VENV)/ready
 
 unit integration: $(VENV)/ready
 	$(BIN)/python -m pytest tests/$@ $(ARGS)
+
+# `make test` runs the same faults in a shorter form; this takes an hour or so and prints its figures.
+test-faults: $(VENV)/ready
+	FAULTS=full $(BIN)/python -m pytest -s tests/faults $(ARGS)
 
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -62,6 +62,12 @@ def rclone(rclone_target: Callable[[], Target]) -> Target:
     return rclone_target()
 
 
+@pytest.fixture
+def moto(moto_target: Callable[[], Target]) -> Target:
+    """A fresh bucket on the server that creates conditionally."""
+    return moto_target()
+
+
 @dataclass(frozen=True)
 class WatchedTarget(Target):
     """A bucket behind a proxy that records what passes, and can do harm."""
@@ -79,6 +85,14 @@ def watched_s3(s3: Target) -> Iterator[WatchedTarget]:
     """A fresh bucket on each server in turn, behind a proxy."""
     with RecordingProxy(s3.endpoint_url) as proxy:
         watched = replace(s3, endpoint_url=proxy.endpoint_url)
+        yield WatchedTarget(**vars(watched), proxy=proxy)
+
+
+@pytest.fixture
+def rclone_proxy(rclone: Target) -> Iterator[WatchedTarget]:
+    """A fresh bucket of rclone's, behind a proxy."""
+    with RecordingProxy(rclone.endpoint_url) as proxy:
+        watched = replace(rclone, endpoint_url=proxy.endpoint_url)
         yield WatchedTarget(**vars(watched), proxy=proxy)
 
 

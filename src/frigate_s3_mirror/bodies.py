@@ -14,6 +14,7 @@ from frigate_s3_mirror.ledger import Entry
 from frigate_s3_mirror.s3 import LARGE_BODY
 from frigate_s3_mirror.sending import Body
 from frigate_s3_mirror.sources import SourceRefusedError, SourceVanishedError, open_source
+from frigate_s3_mirror.spool import Spool
 
 ROW_THUMBNAIL = "row:thumbnail"
 ROW_METADATA = "row:metadata"
@@ -22,8 +23,8 @@ ROW_METADATA = "row:metadata"
 class BodyReader:
     """Reads the content of entries; see sending.Reader."""
 
-    def __init__(self, clips_dir: Path, database_path: Path) -> None:
-        self._clips_dir, self._database_path = clips_dir, database_path
+    def __init__(self, clips_dir: Path, database_path: Path, spool: Spool) -> None:
+        self._clips_dir, self._database_path, self._spool = clips_dir, database_path, spool
 
     def read(self, entry: Entry) -> Body:
         """Raises SourceVanishedError or SourceRefusedError."""
@@ -35,16 +36,21 @@ class BodyReader:
             raise SourceRefusedError(
                 f"its camera '{entry.event.camera}' or id '{entry.event.id}' is no name of Frigate's"
             )
-        return self._read(*open_source(self._clips_dir, entry.source), entry.source)
+        return self._read(*self._open(entry.source), entry.source)
+
+    def _open(self, source: str) -> tuple[int, int]:
+        """Frigate's file, or what the spool kept of it."""
+        try:
+            return open_source(self._clips_dir, source)
+        except SourceVanishedError:
+            return self._spool.read(source)
 
     def _read(self, descriptor: int, size: int, source: str) -> Body:
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             try:
                 if size >= LARGE_BODY:
                     digest = hashlib.file_digest(file, "sha256").hexdigest()
-                    return Body(
-                        None, size, digest, reopen=lambda: os.fdopen(open_source(self._clips_dir, source)[0], "rb")
-                    )
+                    return Body(None, size, digest, reopen=lambda: os.fdopen(self._open(source)[0], "rb"))
                 return _body(file.readall())
             except OSError as error:
                 raise SourceRefusedError(f"{source} cannot be read ({error.strerror})") from error

@@ -82,7 +82,7 @@ def run(
     try:
         if not once:
             asyncio.run(mirror.run())
-            left = 0
+            left = int(mirror.is_broken)
         else:
             left = _drain(mirror)
             _say_what_is_left(
@@ -123,13 +123,13 @@ def status(
     """
     from frigate_s3_mirror.status import Status, read_status
 
-    folder = _settings().settings.ledger_dir
+    settings = _settings().settings
 
     def look() -> Status:
         try:
-            return read_status(folder, time.time())
+            return read_status(settings, time.time())
         except LedgerError:
-            _fail(f"There is no ledger in {folder} yet; start the mirror first, or check S3_STATE_DIR.", 2)
+            _fail(f"There is no ledger in {settings.ledger_dir} yet; start the mirror first, or check S3_STATE_DIR.", 2)
 
     if watch:
         _watch_status(look)

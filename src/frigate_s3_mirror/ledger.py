@@ -69,7 +69,10 @@ UPDATE object SET state = ?, attempts = ?, deferrals = ?, next_attempt_at = ?, l
 WHERE id = ? AND state <> 'uploaded'
 """
 _ENTRY = "id, event, kind, source, key, state, happened_at, attempts, deferrals, next_attempt_at, last_error"
-_DUE = f"SELECT {_ENTRY} FROM object WHERE state = ? AND next_attempt_at <= ? ORDER BY happened_at DESC LIMIT ?"  # noqa: S608
+# A due time further ahead than any backoff comes from a clock that was set back since: it is due, too.
+_DUE = f"""SELECT {_ENTRY} FROM object WHERE state = ?1 AND (next_attempt_at <= ?2 OR next_attempt_at > ?2 + 3600)
+           ORDER BY happened_at DESC LIMIT ?3"""  # noqa: S608
+_OLDEST = f"SELECT {_ENTRY} FROM object WHERE state = 'pending' AND happened_at > ? ORDER BY happened_at LIMIT ?"  # noqa: S608
 _IMPORT = """
 INSERT OR IGNORE INTO object (destination, event_id, kind, happened_at, state, attempts, last_error, recorded_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -134,6 +137,8 @@ class Ledger:
         self.path = path
         self._connection: sqlite3.Connection | None = None
         self.is_new = False
+        self.damaged_path: Path | None = None
+        """Where a file that was damaged at `open` is now."""
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -153,10 +158,13 @@ class Ledger:
                 self._check_version()
                 return
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.is_new = not self.path.exists()
-            self._connection = sqlite3.connect(self.path, timeout=10.0, isolation_level=None, check_same_thread=False)
-            self._choose_journal()
-            self._migrate()
+            try:
+                self._open_whole()
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):
+                    raise
+                self._set_aside()
+                self._open_whole()
         except (sqlite3.Error, OSError) as error:
             self.close()
             raise LedgerError(
@@ -168,6 +176,39 @@ class Ledger:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _open_whole(self) -> None:
+        """Open, or raise sqlite3.DatabaseError for a file that is damaged."""
+        self.is_new = not self.path.exists()
+        self._connection = sqlite3.connect(self.path, timeout=10.0, isolation_level=None, check_same_thread=False)
+        self._choose_journal()
+        self._migrate()
+        facts = self.facts()
+        unclean = facts.get("started_at") is not None and facts.get("stopped_at") is None
+        if unclean or self._suspicion.exists():
+            found = self.connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise sqlite3.DatabaseError(found)
+            self._suspicion.unlink(missing_ok=True)
+
+    @property
+    def _suspicion(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.suspect")
+
+    def suspect(self) -> None:
+        """SQLite called the file damaged while it was in use: the next `open` checks it whole."""
+        with contextlib.suppress(OSError):
+            self._suspicion.touch()
+
+    def _set_aside(self) -> None:
+        """Keep a damaged file under a dated name and make room for a new one."""
+        self.close()
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        self.damaged_path = self.path.with_name(f"{self.path.name}.damaged-{stamp}")
+        self.path.replace(self.damaged_path)
+        for ending in ("-wal", "-shm", "-journal"):
+            self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
+        self._suspicion.unlink(missing_ok=True)
 
     def _choose_journal(self) -> None:
         """WAL where the file system can map shared memory, a rollback journal where it cannot (NFS, SMB)."""
@@ -217,12 +258,7 @@ class Ledger:
         taken: list[Entry] = []
         with self._transaction(durable=False) as connection:
             for entry in entries:
-                event = entry.event
-                row = connection.execute(
-                    _RECORD,
-                    (DESTINATION, event.id, entry.kind, event.camera, event.label, event.start_time, entry.happened_at,
-                     event.to_json(), entry.source, entry.key, entry.state, entry.next_attempt_at, entry.last_error, now),
-                ).fetchone()  # fmt: skip
+                row = connection.execute(_RECORD, _record_values(entry, now)).fetchone()
                 if row is not None:
                     taken.append(replace(entry, row=row[0]))
         return taken
@@ -235,13 +271,18 @@ class Ledger:
     def next_due(self, now: float) -> float | None:
         """Unix seconds of the earliest next attempt of a pending entry after `now`, or None."""
         row = self.connection.execute(
-            "SELECT min(next_attempt_at) FROM object WHERE state = 'pending' AND next_attempt_at > ?", (now,)
+            "SELECT min(next_attempt_at) FROM object WHERE state = 'pending' AND next_attempt_at BETWEEN ?1 AND ?1 + 3600",
+            (now,),
         ).fetchone()
         return None if row[0] is None else float(row[0])
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
-        """Write what became of attempts, in one durable transaction. An uploaded entry never changes again."""
+        """Write what became of attempts, in one durable transaction. An uploaded entry never changes again.
+
+        An entry that could not be recorded (its row is negative: the disk was full) is recorded here.
+        """
         with self._transaction(durable=any(o.state is not State.PENDING for o in outcomes)) as connection:
+            outcomes = [o if o.entry.row > 0 else self._record_late(connection, o) for o in outcomes]
             connection.executemany(
                 _SETTLE,
                 [
@@ -249,6 +290,19 @@ class Ledger:
                     for o in outcomes
                 ],
             )  # fmt: skip
+
+    def _record_late(self, connection: sqlite3.Connection, outcome: Outcome) -> Outcome:
+        entry = outcome.entry
+        connection.execute(_RECORD, _record_values(entry, time.time())).fetchone()
+        row = connection.execute(
+            "SELECT id FROM object WHERE event_id = ? AND destination = ? AND kind = ?",
+            (entry.event.id, DESTINATION, entry.kind),
+        ).fetchone()
+        return replace(outcome, entry=replace(entry, row=row[0]))
+
+    def oldest_pending_entries(self, after: float, limit: int) -> list[Entry]:
+        """Pending entries that happened after this (unix seconds), oldest first."""
+        return [_entry(row) for row in self.connection.execute(_OLDEST, (after, limit))]
 
     def release(self) -> None:
         """Make every pending entry due now that was only waiting for the service (after an outage)."""
@@ -350,6 +404,14 @@ class Ledger:
             Problem(row[0], row[1], row[2], State(row[3]), row[4], row[5], row[6])
             for row in self.connection.execute(sql, (*states, limit))
         ]
+
+
+def _record_values(entry: Entry, now: float) -> tuple[object, ...]:
+    event = entry.event
+    return (
+        DESTINATION, event.id, entry.kind, event.camera, event.label, event.start_time, entry.happened_at,
+        event.to_json(), entry.source, entry.key, entry.state, entry.next_attempt_at, entry.last_error, now,
+    )  # fmt: skip
 
 
 def _entry(row: Sequence[Any]) -> Entry:

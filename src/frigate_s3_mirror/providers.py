@@ -22,8 +22,8 @@ class Provider:
     """Bucket in the host name (true) or in the path (false)."""
     sha256_checksum: bool = False
     """Send `x-amz-checksum-sha256`. The signature covers the body anyhow; Backblaze and others refuse the header."""
-    conditional_put: bool = False
-    """Whether `If-None-Match: *` is known to be honoured on PUT."""
+    conditional_put: bool | None = None
+    """Whether `If-None-Match: *` is honoured on PUT; None: not known, so it is tried, and left out once refused."""
 
 
 AWS = Provider("aws", ("*.amazonaws.com", "*.amazonaws.com.cn"), "STANDARD_IA", True, True, True)
@@ -31,9 +31,9 @@ OTHER = Provider("other")
 PROVIDERS = (
     AWS,
     Provider("r2", ("*.r2.cloudflarestorage.com",), conditional_put=True),
-    Provider("b2", ("*.backblazeb2.com",)),
+    Provider("b2", ("*.backblazeb2.com",), conditional_put=False),
     Provider("wasabi", ("*.wasabisys.com",)),
-    Provider("gcs", ("storage.googleapis.com",)),
+    Provider("gcs", ("storage.googleapis.com",), conditional_put=False),
     Provider("hetzner", ("*.your-objectstorage.com",)),
     Provider("digitalocean", ("*.digitaloceanspaces.com",)),
     Provider("scaleway", ("*.scw.cloud",)),

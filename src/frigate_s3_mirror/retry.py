@@ -10,6 +10,7 @@ LONGEST_DELAY = 60.0
 LONGEST_OBJECT_DELAY = 300.0
 FIRST_CONFIGURATION_DELAY = 30.0
 LONGEST_CONFIGURATION_DELAY = 300.0
+LONGEST_RETRY_AFTER = 300.0
 
 
 class ErrorClass(StrEnum):
@@ -29,6 +30,32 @@ def full_jitter(attempt: int, chance: float, first: float = FIRST_DELAY, longest
     Full jitter: evenly between nothing and a bound that doubles up to `longest`.
     """
     return chance * min(longest, first * 2.0 ** min(attempt - 1, 60))
+
+
+@dataclass(slots=True)
+class Concurrency:
+    """How many uploads may run at a time: halved when S3 asks to slow down, won back one by one."""
+
+    most: int
+    now: float = 0.0
+    _halved_at: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        self.now = float(self.most)
+
+    def allows(self, flying: int) -> bool:
+        """Whether one more may start besides these."""
+        return flying < int(self.now)
+
+    def succeeded(self) -> None:
+        """An upload went well: about one more after as many successes as run at a time."""
+        self.now = min(float(self.most), self.now + 1.0 / self.now)
+
+    def slow_down(self, now: float) -> None:
+        """S3 asked for less; answers to one burst count once. `now` is monotonic seconds."""
+        if now - self._halved_at >= 1.0:
+            self._halved_at = now
+            self.now = max(1.0, self.now / 2.0)
 
 
 class Circuit(StrEnum):
@@ -82,7 +109,7 @@ class Breaker:
 
     def _wait(self, chance: float, retry_after: float | None) -> float:
         if retry_after is not None:
-            return retry_after
+            return min(retry_after, LONGEST_RETRY_AFTER)
         if self.error_class is ErrorClass.CONFIGURATION:
             bound = min(LONGEST_CONFIGURATION_DELAY, FIRST_CONFIGURATION_DELAY * 2.0 ** min(self.rounds - 1, 60))
             return bound * (0.5 + chance / 2)

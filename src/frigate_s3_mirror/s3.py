@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
 from frigate_s3_mirror.retry import ErrorClass
 from frigate_s3_mirror.settings import Settings
 
 if TYPE_CHECKING:
+    from http.client import HTTPConnection
+
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 LARGE_BODY = 32 * 1024 * 1024
@@ -76,6 +80,11 @@ class StoreError(Exception):
         self.code = code
         self.status = status
 
+    @property
+    def asks_for_less(self) -> bool:
+        """Whether the server wants fewer requests."""
+        return self.status == 429 or self.code in {"SlowDown", "TooManyRequests", "RequestLimitExceeded"}
+
 
 @dataclass(frozen=True, slots=True)
 class Upload:
@@ -89,11 +98,31 @@ class Upload:
     storage_class: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object in the bucket."""
+
+    size_bytes: int
+    etag: str
+    metadata: dict[str, str]
+
+
 class Store(Protocol):
     """The narrow port to object storage; called from several threads. Every method raises StoreError."""
 
-    def put(self, upload: Upload) -> str:
-        """Store the object under its key, whole or not at all; returns its ETag without quotes, "" if there is none."""
+    def put(self, upload: Upload, *, create: bool = False) -> str:
+        """Store the object under its key, whole or not at all; returns its ETag without quotes, "" if there is none.
+
+        With `create`, an object that is there already is left alone: StoreError with status 412. Bytes only.
+        """
+        ...
+
+    def describe(self, key: str) -> Stored:
+        """What is stored under the key, without its content."""
+        ...
+
+    def retry_after(self, key: str) -> float | None:
+        """Seconds for which the server wants to be left alone, when it says so."""
         ...
 
     def get(self, key: str) -> bytes:
@@ -131,6 +160,7 @@ class ObjectStore:
         if settings.ca_bundle is not None:
             client["root_certificate"] = settings.ca_bundle.read_bytes()
         self._bucket = settings.bucket
+        self._ca_bundle = settings.ca_bundle
         try:
             self._store = _client(settings.bucket, config, client, _TIMEOUT)
             self._patient_store = _client(settings.bucket, config, client, _PATIENT_TIMEOUT)
@@ -139,7 +169,7 @@ class ObjectStore:
                 ErrorClass.CONFIGURATION, f"The S3 settings make no client: {_first_line(error)}"
             ) from error
 
-    def put(self, upload: Upload) -> str:
+    def put(self, upload: Upload, *, create: bool = False) -> str:
         """See Store.put."""
         attributes: dict[str, str] = {"Content-Type": upload.content_type, **upload.metadata}
         if upload.storage_class is not None:
@@ -152,6 +182,7 @@ class ObjectStore:
                 upload.key,
                 upload.body,
                 attributes=attributes,
+                mode="create" if create else "overwrite",
                 use_multipart=not small,
                 chunk_size=_PART,
                 max_concurrency=2,
@@ -160,10 +191,39 @@ class ObjectStore:
             raise classify(error, self._bucket) from error
         return (result["e_tag"] or "").strip('"')
 
+    def describe(self, key: str) -> Stored:
+        """See Store.describe."""
+        try:
+            found = obstore.get(self._store, key, options={"head": True})
+        except FileNotFoundError as error:
+            raise _no_object(key) from error
+        except (BaseError, OSError) as error:
+            raise classify(error, self._bucket) from error
+        metadata = {str(name).lower(): str(value) for name, value in found.attributes.items()}
+        return Stored(found.meta["size"], (found.meta["e_tag"] or "").strip('"'), metadata)
+
+    def retry_after(self, key: str) -> float | None:
+        """See Store.retry_after. obstore hands out no headers of a refusal, so a signed HEAD asks once more."""
+        import http.client
+
+        try:
+            url = urlsplit(obstore.sign(self._store, "HEAD", key, timedelta(minutes=1)))
+            connection = _connection(url, self._ca_bundle)
+            try:
+                connection.request("HEAD", f"{url.path}?{url.query}")
+                answer = connection.getresponse()
+                return parse_retry_after(answer.getheader("Retry-After")) if answer.status in {429, 503} else None
+            finally:
+                connection.close()
+        except (BaseError, OSError, http.client.HTTPException):
+            return None  # the usual backoff does as well
+
     def get(self, key: str) -> bytes:
         """See Store.get."""
         try:
             return bytes(obstore.get(self._patient_store, key).bytes())
+        except FileNotFoundError as error:
+            raise _no_object(key) from error
         except (BaseError, OSError) as error:
             raise classify(error, self._bucket) from error
 
@@ -172,6 +232,21 @@ def md5_of_etag(etag: str) -> str | None:
     """The MD5 that an ETag may be, or None for ETags of multipart uploads and of servers that use something else."""
     match = _MD5.fullmatch(etag)
     return match.group(1) if match else None
+
+
+def parse_retry_after(text: str | None, now: float | None = None) -> float | None:
+    """Seconds of a Retry-After header, which holds a number or a date; None when it says nothing usable."""
+    if not text:
+        return None
+    if text.strip().isdigit():
+        return float(text)
+    from email.utils import parsedate_to_datetime
+
+    try:
+        at = parsedate_to_datetime(text).timestamp()
+    except ValueError:
+        return None
+    return max(0.0, at - (time.time() if now is None else now))
 
 
 def classify(error: Exception, bucket: str = "") -> StoreError:
@@ -185,6 +260,8 @@ def classify(error: Exception, bucket: str = "") -> StoreError:
     found = re.search(r"status(?: code)?: (\d{3})", text)
     status = int(found.group(1)) if found else None
     said = f"S3 says {code or f'status {status}'}" + (f" ({message.rstrip('.')})" if message else "")
+    if isinstance(error, AlreadyExistsError):
+        return StoreError(ErrorClass.OBJECT, "There is an object under this key already.", code=code, status=412)
     if code in _CONFIGURATION_CODES:
         name = f" '{bucket}'" if code == "NoSuchBucket" and bucket else ""
         return StoreError(
@@ -197,6 +274,11 @@ def classify(error: Exception, bucket: str = "") -> StoreError:
     if code == "InvalidArgument" and "torage" in (message or ""):
         return StoreError(ErrorClass.CONFIGURATION, f"{said}: check S3_STORAGE_CLASS.", code=code, status=status)
     return _by_status(error, status, said, code)
+
+
+def _no_object(key: str) -> StoreError:
+    """A request for one object found nothing; unlike a PUT's 404, that says nothing about the bucket."""
+    return StoreError(ErrorClass.TRANSIENT, f"There is no object {key} in the bucket.", code="NoSuchKey", status=404)
 
 
 def _by_status(error: Exception, status: int | None, said: str, code: str) -> StoreError:
@@ -257,6 +339,18 @@ def _client(bucket: str, config: S3Config, client: ClientConfig, timeout: str) -
     options: ClientConfig = {**client, "timeout": timeout}
     retry: RetryConfig = {"max_retries": 0, "retry_timeout": timedelta(0)}
     return S3Store(bucket, config=config, client_options=options, retry_config=retry)
+
+
+def _connection(url: SplitResult, ca_bundle: Path | None) -> HTTPConnection:
+    import http.client
+    import ssl
+
+    if url.scheme == "https":
+        context = ssl.create_default_context()
+        if ca_bundle is not None:
+            context.load_verify_locations(ca_bundle)
+        return http.client.HTTPSConnection(url.netloc, timeout=5, context=context)
+    return http.client.HTTPConnection(url.netloc, timeout=5)
 
 
 def _endpoint(settings: Settings) -> str:

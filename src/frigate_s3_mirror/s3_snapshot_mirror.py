@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import os
 import re
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import IO, Any
 
 from frigate_s3_mirror import __version__, inotify_eye
 from frigate_s3_mirror.bodies import BodyReader
 from frigate_s3_mirror.clock import Clock, SystemClock
 from frigate_s3_mirror.discovery import Discovery
-from frigate_s3_mirror.events import Filters, FrigateDatabase
+from frigate_s3_mirror.events import Filters, FrigateDatabase, FrigateError
 from frigate_s3_mirror.health import Condition, Health, judge_health
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger import FILE_NAME, LOCK_NAME, Entry, Ledger, LedgerError, Outcome
@@ -25,10 +28,11 @@ from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.logs import logger
 from frigate_s3_mirror.retry import Circuit, ErrorClass
 from frigate_s3_mirror.s3 import ObjectStore, Store, StoreError, Upload
-from frigate_s3_mirror.scan import FrigateScan
+from frigate_s3_mirror.scan import FrigateScan, Proof
 from frigate_s3_mirror.sending import Sender
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sources import clips_dir_problem
+from frigate_s3_mirror.spool import FOLDER_NAME, Spool
 from frigate_s3_mirror.state_files import StateFiles
 from frigate_s3_mirror.units import format_duration, format_size
 from frigate_s3_mirror.uploader import Uploader
@@ -37,6 +41,7 @@ FULL_SCAN_SECONDS = 3600.0
 FORGET_AFTER = 7 * 86400.0
 """Seconds after its event that an entry is kept for certain; later it goes once Frigate has no such event."""
 _FORGET_SECONDS = 86400.0
+_SPOOL_PAGE = 500
 _PROGRESS_SECONDS = 0.2
 _BACKLOG_SECONDS = 60.0
 _LARGE_BACKLOG = 100  # entries; fewer are gone before a person reads of them
@@ -52,11 +57,23 @@ class LedgerThread:
 
     def __init__(self, ledger: Ledger, clock: Clock) -> None:
         self._ledger, self._clock = ledger, clock
+        self.on_damage: Callable[[], None] = lambda: None
+        self.damage: str | None = None
+        """What SQLite said when it found the file damaged."""
         self._pool = ThreadPoolExecutor(1, "ledger")
 
     async def call(self, function: Callable[..., Any], *arguments: object) -> Any:
         """The result of a ledger method, run in the ledger's thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            if self.damage is None:
+                self.damage = str(error)
+                self._ledger.suspect()
+                self.on_damage()
+            raise
 
     async def due(self, limit: int, known: frozenset[int]) -> list[Entry]:
         """See uploader.Backlog."""
@@ -89,13 +106,15 @@ class Mirror:
         self.ledger = Ledger(settings.ledger_dir / FILE_NAME)
         self.files = StateFiles(settings.text_state_dir)
         self._calls = LedgerThread(self.ledger, self.clock)
+        self._calls.on_damage = self._ledger_is_damaged
         self._scan_pool = ThreadPoolExecutor(1, "scan")
         self._heartbeat_pool = ThreadPoolExecutor(1, "heartbeat")
         self._store = store or ObjectStore(settings)
-        reader = BodyReader(settings.clips_dir, settings.db_path)
+        self.spool = Spool(settings.ledger_dir / FOLDER_NAME, settings.clips_dir, settings.spool_max)
+        reader = BodyReader(settings.clips_dir, settings.db_path, self.spool)
         self.uploader = Uploader(
             settings, self._calls, Sender(settings, self._store, reader, self.clock), self.clips_problem, self.clock,
-            self._settled,
+            self._settled, self.spool.keep,
         )  # fmt: skip
         scan = FrigateScan(self.ledger.path, settings.db_path, filters, settings.artifacts)
         database = FrigateDatabase(settings.db_path, filters)
@@ -108,6 +127,9 @@ class Mirror:
         self._stop = asyncio.Event()
         self._lock: IO[str] | None = None
         self._files_told = False
+        self._homeless: dict[tuple[str, Kind], int] = {}
+        """Entries that the ledger could not take (a full disk), by the negative row that stands for them."""
+        self._spooled_upto = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -116,7 +138,14 @@ class Mirror:
         """Take the state folder and open the ledger. Raises LedgerError or AlreadyRunningError with a sentence."""
         self._take_lock()
         self.ledger.open()
+        if self.ledger.damaged_path is not None:
+            logger().error(
+                "S3 snapshot mirror: the ledger was damaged and is kept as %s; a new one is made from the state files. "
+                "'rebuild' adds what the bucket knows",
+                self.ledger.damaged_path,
+            )
         self._import_state()
+        self.spool.open()
         self._write_state_files(everything=True)
 
     def close(self) -> None:
@@ -127,8 +156,9 @@ class Mirror:
         self.discovery.scan.close()
         self.discovery.database.close()
         if self._lock is not None:
-            if self.ledger._connection is not None:
-                self.ledger.note(stopped_at=self.clock.now())
+            if self.ledger._connection is not None and not self.is_broken:
+                with contextlib.suppress(sqlite3.OperationalError):  # a full disk: the next start checks the file
+                    self.ledger.note(stopped_at=self.clock.now())
             self._lock.close()
             self._lock = None
         self.ledger.close()
@@ -188,6 +218,18 @@ class Mirror:
             os._exit(130)
         self._stop.set()
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether the service ended because its ledger is damaged; the next start sets it aside."""
+        return self._calls.damage is not None
+
+    def _ledger_is_damaged(self) -> None:
+        logger().error(
+            "S3 snapshot mirror: the ledger %s is damaged (%s); the service ends, and its next start makes a new one",
+            self.ledger.path, self._calls.damage,
+        )  # fmt: skip
+        self._stop.set()
+
     def _listen_for_the_end(self) -> None:
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
@@ -224,7 +266,10 @@ class Mirror:
 
     async def _record(self, entries: Sequence[Entry], urgent: bool) -> int:  # noqa: FBT001
         """Discovered entries go into the ledger first, then to the uploader."""
-        taken: list[Entry] = await self._calls.call(self.ledger.record, entries, self.clock.now())
+        try:
+            taken: list[Entry] = await self._calls.call(self.ledger.record, entries, self.clock.now())
+        except sqlite3.OperationalError as error:
+            taken = self._take_in(entries, error)
         for entry in taken:
             if entry.state is State.FAILED:
                 self.failed += 1
@@ -234,13 +279,32 @@ class Mirror:
                     entry.event.camera,
                     entry.last_error,
                 )
-        self.uploader.offer([entry for entry in taken if entry.state is State.PENDING], urgent=urgent)
+        pending = [entry for entry in taken if entry.state is State.PENDING]
+        self.uploader.offer(pending, urgent=urgent)
+        if self.uploader.breaker.circuit is not Circuit.CLOSED and urgent:
+            await self._in_scan_thread(lambda: [self.spool.keep(entry) for entry in pending])
         return len(taken)
+
+    def _take_in(self, entries: Sequence[Entry], error: sqlite3.OperationalError) -> list[Entry]:
+        """The disk is full: uploads go on from memory, and settling writes these entries as soon as it can."""
+        if self.uploader.ledger_problem is None:
+            logger().error("S3 snapshot mirror cannot write its ledger (%s); uploads go on, trying again", error)
+        self.uploader.ledger_problem = f"The ledger cannot be written ({error}); is its disk full?"
+        fresh: list[Entry] = []
+        for entry in entries:
+            name = (entry.event.id, entry.kind)
+            if name not in self._homeless and entry.state is State.PENDING:
+                self._homeless[name] = -len(self._homeless) - 1
+                fresh.append(replace(entry, row=self._homeless[name]))
+        return fresh
 
     def _settled(self, outcomes: Sequence[Outcome]) -> None:
         """The ledger holds these outcomes: count them, tell of them, and bring the exports up to date."""
         for outcome in outcomes:
             self._tell(outcome)
+            if outcome.state is State.UPLOADED:
+                self.spool.drop(outcome.entry.source)
+            self._homeless.pop((outcome.entry.event.id, outcome.entry.kind), None)
         primary = self._primary_kind
         done = [o.entry.event.id for o in outcomes if o.state is State.UPLOADED and o.entry.kind is primary]
         ended_badly = any(o.state in {State.FAILED, State.EXPIRED} for o in outcomes)
@@ -344,6 +408,17 @@ class Mirror:
             logger().warning("S3 snapshot mirror: Frigate is gone")
             self._stop.set()
         await self._note_health()
+        await self._spool_backlog()
+
+    async def _spool_backlog(self) -> None:
+        """While S3 does not take uploads, keep what waits, oldest first: that is what Frigate deletes next."""
+        if self.uploader.breaker.circuit is Circuit.CLOSED:
+            self._spooled_upto = 0.0
+            return
+        entries = await self._calls.call(self.ledger.oldest_pending_entries, self._spooled_upto, _SPOOL_PAGE)
+        if entries:
+            await self._in_scan_thread(lambda: [self.spool.keep(entry) for entry in entries])
+            self._spooled_upto = entries[-1].happened_at
 
     async def _heartbeat_loop(self) -> None:
         """An upload proves that S3 works; an idle service proves it with a small object, at the start and at intervals."""
@@ -381,6 +456,32 @@ class Mirror:
         while True:
             await asyncio.sleep(self.settings.stats_interval)
             await self._calls.call(self._log_stats)
+            await self._tell_proof()
+            await self._warn_of_retention()
+
+    async def _tell_proof(self) -> None:
+        """How much of what Frigate has is in the bucket, without asking the bucket."""
+        try:
+            now = self.clock.now()
+            day: Proof = await self._in_scan_thread(self.discovery.scan.proof, now - 86400)
+            week: Proof = await self._in_scan_thread(self.discovery.scan.proof, now - 7 * 86400)
+        except FrigateError:
+            return  # told by the scan
+        logger().info(
+            "S3 Upload Proof - 24 h: %d in Frigate, %d in the bucket, %d missing; 7 d: %d in Frigate, %d in the bucket, %d missing",
+            day.in_frigate, day.uploaded, day.missing, week.in_frigate, week.uploaded, week.missing,
+        )  # fmt: skip
+
+    async def _warn_of_retention(self) -> None:
+        """Say when snapshots wait that Frigate may delete within a day and the spool does not hold."""
+        horizon = self.clock.now() - (self.settings.frigate_retention_days - 1) * 86400
+        entries = await self._calls.call(self.ledger.oldest_pending_entries, 0.0, _SPOOL_PAGE)
+        endangered = [e for e in entries if e.happened_at < horizon and not self.spool.holds(e.source)]
+        if endangered:
+            logger().warning(
+                "S3 snapshot mirror: %d snapshots wait that Frigate may delete within a day (FRIGATE_RETENTION_DAYS); the oldest is %s",
+                len(endangered), endangered[0].source,
+            )  # fmt: skip
 
     async def _tell_progress(self, advance: Callable[[int, int], None]) -> None:
         while True:
@@ -453,6 +554,7 @@ class Mirror:
             frigate_problem=self.discovery.problem,
             clips_problem=clips_dir_problem(self.settings.clips_dir) or self.discovery.clips_trouble,
             s3_problem=self.uploader.problem,
+            ledger_problem=self.uploader.ledger_problem,
             has_proof=self.uploader.last_success_at is not None,
         )
 
@@ -467,7 +569,10 @@ class Mirror:
             if not (waiting and condition.health is Health.DEGRADED):
                 logger().info("S3 snapshot mirror health=%s %s", condition.health, condition.reason)
         self._condition = condition
-        await self._calls.call(self._note_condition)
+        try:
+            await self._calls.call(self._note_condition)
+        except sqlite3.OperationalError as error:
+            self.uploader.ledger_problem = f"The ledger cannot be written ({error}); is its disk full?"
 
     def _note_start(self) -> None:
         self.ledger.note(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,33 @@ SELECT o.id, o.event_id FROM object o
 WHERE o.id > ? AND o.id <= ? AND o.happened_at < ? AND o.state NOT IN ('pending', 'awaited')
   AND NOT EXISTS (SELECT 1 FROM frigate.event e WHERE e.id = o.event_id)
 """
+
+
+_PROOF = """
+SELECT count(*), sum(o.state = 'uploaded'), sum(o.state = 'uploaded' AND o.sha256 IS NOT NULL),
+       sum(o.state IN ('absent', 'awaited', 'skipped')),
+       min(CASE WHEN o.state IS NULL OR o.state IN ('pending', 'failed', 'expired') THEN coalesce(e.end_time, e.start_time) END)
+FROM frigate.event e
+LEFT JOIN object o ON o.event_id = e.id AND o.destination = ? AND o.kind = 'snapshot'
+WHERE e.start_time >= ? AND (e.end_time IS NOT NULL OR o.id IS NOT NULL) AND {wanted} AND {may_have_file}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Of the snapshots since some time: how many Frigate has, and how many of them are in the bucket."""
+
+    in_frigate: int
+    uploaded: int
+    verified: int
+    """Acknowledged with a checksum that matched; what an imported state file tells of has none."""
+    oldest_missing_at: float | None
+    """Unix seconds at which the oldest one happened that is not in the bucket."""
+
+    @property
+    def missing(self) -> int:
+        """How many are not in the bucket."""
+        return self.in_frigate - self.uploaded
 
 
 class FrigateScan:
@@ -96,6 +124,18 @@ class FrigateScan:
             return self._unrecorded("e.start_time < ?", [before]), None
         bound = float(end[0][0])
         return self._unrecorded("e.start_time < ? AND e.start_time >= ?", [before, bound]), bound
+
+    def proof(self, since: float) -> Proof:
+        """What is mirrored of the events that started after this (unix seconds), from both tables alone.
+
+        Rows whose file never came are not counted. Raises FrigateError.
+        """
+        if self._connection is None:
+            self.ensure_open()
+        sql = _PROOF.format(wanted=self._filter, may_have_file=self._table.may_have_file)
+        rows = self._rows(sql, [DESTINATION, since, *self._filter_parameters])
+        count, uploaded, verified, fileless, oldest = rows[0]
+        return Proof(count - (fileless or 0), uploaded or 0, verified or 0, oldest)
 
     def forgettable(self, after_row: int, happened_before: float) -> tuple[list[tuple[int, str]], int | None]:
         """Settled entries older than this that Frigate no longer has, among the next ten pages of the ledger.

@@ -13,7 +13,7 @@ from frigate_s3_mirror.ledger import Entry, Outcome
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.logs import logger
 from frigate_s3_mirror.retry import ErrorClass
-from frigate_s3_mirror.s3 import Store, StoreError, Upload, md5_of_etag
+from frigate_s3_mirror.s3 import Store, Stored, StoreError, Upload, md5_of_etag
 from frigate_s3_mirror.settings import Settings
 
 
@@ -43,6 +43,8 @@ class Sender:
         self._settings, self._store, self._reader, self._clock = settings, store, reader, clock
         self._storage_class = settings.effective_storage_class
         self._etags_are_md5: bool | None = None
+        self._creates = _may_create(settings)
+        self._damaged: set[str] = set()  # keys under which S3 holds what we sent and it spoiled
 
     def send(self, entry: Entry) -> Outcome:
         """The outcome of an upload that S3 acknowledged.
@@ -61,7 +63,7 @@ class Sender:
             storage_class=self._storage_class,
         )
         try:
-            etag = self._store.put(upload)
+            etag, is_checked = self._put(upload)
         finally:
             if not isinstance(content, bytes):
                 content.close()
@@ -75,7 +77,7 @@ class Sender:
             entry.deferrals,
             0.0,
             size_bytes=body.size_bytes,
-            sha256=body.sha256,
+            sha256=body.sha256 if is_checked else None,
             etag=etag,
             uploaded_at=acknowledged_at,
             duration_seconds=self._clock.monotonic() - started,
@@ -87,6 +89,48 @@ class Sender:
             return (self._settings.clips_dir / entry.source).lstat().st_size
         except OSError:
             return 0
+
+    def retry_after(self, entry: Entry) -> float | None:
+        """Seconds for which the server wants to be left alone, when it says so."""
+        return self._store.retry_after(entry.key)
+
+    def _put(self, upload: Upload) -> tuple[str, bool]:
+        """The ETag, and whether the content is known to be ours.
+
+        The object is created only, where the server can tell creating from overwriting.
+        """
+        if not self._creates or not isinstance(upload.body, bytes) or upload.key in self._damaged:
+            return self._store.put(upload), True
+        try:
+            return self._store.put(upload, create=True), True
+        except StoreError as error:
+            if error.status == 412:
+                return self._accept(upload, upload.body)
+            if error.status != 501 and error.code not in {"NotImplemented", "InvalidArgument", "InvalidRequest"}:
+                raise
+        etag = self._store.put(upload)  # refused with the condition and taken without it
+        self._creates = False
+        logger().info("S3 snapshot mirror: this server has no conditional put, so S3_OVERWRITE=never cannot be kept")
+        return etag, True
+
+    def _accept(self, upload: Upload, content: bytes) -> tuple[str, bool]:
+        """What is there already, when it is the same: an upload whose answer got lost. Raises StoreError."""
+        try:
+            there = self._store.describe(upload.key)
+            same = _is_same(there, upload, content) or self._store.get(upload.key) == content
+        except StoreError as error:
+            if error.status not in {401, 403}:
+                raise
+            # A key that may only write cannot look. Only this event's upload has this key, and it was not overwritten.
+            logger().info(
+                "S3 upload was there already, and the key may not read it: counted as done key=%s", upload.key
+            )
+            return "", False
+        if same:
+            return there.etag, True
+        raise StoreError(
+            ErrorClass.OBJECT, "Another object is under this key and is left alone; S3_OVERWRITE=changed replaces it."
+        )
 
     def _check_etag(self, etag: str, key: str, content: bytes) -> None:
         """Compare the ETag where it is an MD5. With KMS encryption it looks like one and is none, so the first that
@@ -107,6 +151,22 @@ class Sender:
                 self._etags_are_md5 = False
                 logger().info("S3 ETags are no MD5 here (encrypted bucket?); the signature alone protects the bodies")
                 return
+        self._damaged.add(key)
         raise StoreError(
             ErrorClass.TRANSIENT, "S3 stored something else than was sent (its ETag differs); sending it again."
         )
+
+
+def _may_create(settings: Settings) -> bool:
+    """Whether uploads are made conditional: as the user says, else where the server is not known to refuse it."""
+    if settings.overwrite is not None:
+        return settings.overwrite == "never"
+    return settings.preset.conditional_put is not False
+
+
+def _is_same(there: Stored, upload: Upload, content: bytes) -> bool:
+    """Whether ETag or metadata prove that the object has this content; False means: not proven."""
+    if there.size_bytes != len(content):
+        return False
+    claimed = md5_of_etag(there.etag)
+    return claimed is not None and claimed == hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -30,7 +30,7 @@ from pydantic import (
 
 from frigate_s3_mirror import providers
 from frigate_s3_mirror.kinds import Kind
-from frigate_s3_mirror.units import parse_duration, parse_rate
+from frigate_s3_mirror.units import parse_duration, parse_rate, parse_size
 
 INTERNAL_NAMES = frozenset({"S3_MIRROR_PARENT_PIPE", "S3_MIRROR_PARENT_PID", "S3_MIRROR_INIT", "S3_MIRROR_LIB"})
 DEFAULT_TEMPLATE = "{prefix}/{camera}/{date}/{event_id}-{timestamp}"
@@ -52,6 +52,7 @@ def _split(value: object) -> object:
 
 
 Duration = Annotated[float, BeforeValidator(lambda v: parse_duration(v) if isinstance(v, str) else v)]
+Size = Annotated[int, BeforeValidator(lambda v: parse_size(v) if isinstance(v, str) else v)]
 Rate = Annotated[int, BeforeValidator(lambda v: parse_rate(v) if isinstance(v, str) else v)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Kinds = Annotated[tuple[Kind, ...], BeforeValidator(_split)]
@@ -87,6 +88,15 @@ class Settings(BaseModel):
         None, alias="S3_STORAGE_CLASS", pattern=r"^[A-Z0-9_-]+$",
         description="Storage class of the objects. Not set: STANDARD_IA on AWS, and no class is sent to other servers, "
         "because many refuse one that they lack. A value that is set is always sent.",
+    )  # fmt: skip
+    overwrite: Literal["never", "changed"] | None = Field(
+        None, alias="S3_OVERWRITE",
+        description="never: an object that is there already is left alone (the same content counts as uploaded, other content is "
+        "told as a failure); changed: it is replaced. Not set: never, where the server can do it.",
+    )  # fmt: skip
+    spool_max: Size = Field(
+        2_000_000_000, alias="S3_SPOOL_MAX",
+        description="Most that is kept in the spool folder of snapshots that S3 could not take, in case Frigate deletes them; 0 keeps none.",
     )  # fmt: skip
     max_failed_retries: int = Field(
         3, alias="S3_MAX_FAILED_RETRIES", ge=1, le=1000,
@@ -142,6 +152,10 @@ class Settings(BaseModel):
         alias="FRIGATE_DB_PATH",
         description="Frigate's database; it is only read.",
     )
+    frigate_retention_days: float = Field(
+        10.0, alias="FRIGATE_RETENTION_DAYS", ge=1, le=3650,
+        description="How long Frigate keeps snapshots (its snapshots.retain.default): the mirror warns of waiting ones a day before.",
+    )  # fmt: skip
     clips_dir: Path = Field(
         Path("/media/frigate/clips"),
         alias="FRIGATE_CLIPS_DIR",

@@ -7,9 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from frigate_s3_mirror.events import Filters, FrigateError
 from frigate_s3_mirror.health import Health
 from frigate_s3_mirror.ledger import FILE_NAME, LOCK_NAME, Ledger, Problem
 from frigate_s3_mirror.lifecycle import State
+from frigate_s3_mirror.scan import FrigateScan, Proof
+from frigate_s3_mirror.settings import Settings
 
 _SHOWN_PROBLEMS = 20
 
@@ -31,14 +34,20 @@ class Status:
     last_upload_key: str | None
     waiting: list[Problem]
     failures: list[Problem]
+    proof: dict[str, Proof] | None
+    """For "24 h" and "7 d"; None when Frigate's database cannot be read."""
 
     def to_dict(self) -> dict[str, Any]:
         """The status as JSON-ready values."""
-        return asdict(self)
+        content = asdict(self)
+        for window, proof in (self.proof or {}).items():
+            content["proof"][window]["missing"] = proof.missing
+        return content
 
 
-def read_status(ledger_dir: Path, now: float) -> Status:
-    """Look at the ledger in this folder. Raises LedgerError with a sentence when there is none."""
+def read_status(settings: Settings, now: float) -> Status:
+    """Look at the ledger and at Frigate's table. Raises LedgerError with a sentence when there is no ledger."""
+    ledger_dir = settings.ledger_dir
     ledger = Ledger(ledger_dir / FILE_NAME)
     ledger.open(read_only=True)
     try:
@@ -61,9 +70,21 @@ def read_status(ledger_dir: Path, now: float) -> Status:
             last_upload_key=last[1] if last else None,
             waiting=[p for p in ledger.problems(State.PENDING, limit=_SHOWN_PROBLEMS) if p.error],
             failures=ledger.problems(State.FAILED, State.EXPIRED, limit=_SHOWN_PROBLEMS),
+            proof=_proof(settings, ledger.path, now),
         )
     finally:
         ledger.close()
+
+
+def _proof(settings: Settings, ledger_path: Path, now: float) -> dict[str, Proof] | None:
+    filters = Filters(settings.cameras, settings.labels)
+    scan = FrigateScan(ledger_path, settings.db_path, filters, settings.artifacts)
+    try:
+        return {"24 h": scan.proof(now - 86400), "7 d": scan.proof(now - 7 * 86400)}
+    except FrigateError:
+        return None
+    finally:
+        scan.close()
 
 
 def is_running(ledger_dir: Path) -> bool:

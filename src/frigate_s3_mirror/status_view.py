@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from frigate_s3_mirror.ledger import Problem
+from frigate_s3_mirror.scan import Proof
 from frigate_s3_mirror.status import Status
 from frigate_s3_mirror.units import format_duration
 
@@ -27,7 +28,10 @@ _MEANINGS = (
 
 def render(status: Status, now: float) -> RenderableType:
     """The whole view."""
-    parts: list[RenderableType] = [_headline(status, now), "", _counts(status), "", _progress(status, now)]
+    parts: list[RenderableType] = [_headline(status, now), "", _counts(status), ""]
+    if status.proof is not None:
+        parts += [_proof(status.proof, now), ""]
+    parts.append(_progress(status, now))
     if status.failures:
         parts += ["", Text("Not in the bucket", "bold red"), _problems(status.failures)]
     if status.waiting:
@@ -54,6 +58,19 @@ def _counts(status: Status) -> Table:
         if count or name in {"uploaded", "pending", "failed"}:
             bad = count and name in {"failed", "expired"}
             table.add_row(Text(f"{count:,}", "bold red" if bad else "bold"), name, meaning)
+    return table
+
+
+def _proof(windows: dict[str, Proof], now: float) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for window, proof in windows.items():
+        text = Text.assemble(
+            (f"{proof.in_frigate:,}", "bold"), " in Frigate, ", (f"{proof.uploaded:,}", "bold"), " in the bucket, ",
+            (f"{proof.missing:,} missing", "bold red" if proof.missing else "bold green"),
+        )  # fmt: skip
+        if proof.oldest_missing_at is not None:
+            text.append(f", the oldest since {format_duration(max(0.0, now - proof.oldest_missing_at))}")
+        table.add_row(Text(f"last {window}", "dim"), text)
     return table
 
 

@@ -21,7 +21,7 @@ from frigate_s3_mirror.ledger import Entry, Outcome
 from frigate_s3_mirror.lifecycle import State, after_error
 from frigate_s3_mirror.logs import logger
 from frigate_s3_mirror.pacer import Pacer
-from frigate_s3_mirror.retry import Breaker, Circuit, ErrorClass
+from frigate_s3_mirror.retry import Breaker, Circuit, Concurrency, ErrorClass
 from frigate_s3_mirror.s3 import StoreError
 from frigate_s3_mirror.sending import Sender
 from frigate_s3_mirror.settings import Settings
@@ -63,10 +63,14 @@ class Uploader:
     clips_problem: Callable[[], str | None]
     clock: Clock
     on_settled: Callable[[Sequence[Outcome]], None]
+    keep: Callable[[Entry], object]
+    """Keeps the file of an upload that failed, in case Frigate deletes it."""
     breaker: Breaker = field(default_factory=Breaker)
     last_success_at: float | None = None
     problem: str | None = None
     """What is wrong with S3 now, as a sentence; None while it works."""
+    ledger_problem: str | None = None
+    """Why outcomes cannot be written, as a sentence; they are kept and tried again."""
     _turn: threading.Condition = field(default_factory=threading.Condition)
     _queue: list[tuple[float, int, Entry]] = field(default_factory=list)
     _claimed: set[int] = field(default_factory=set)
@@ -83,9 +87,11 @@ class Uploader:
     _given_up: bool = False
     _end: threading.Event = field(default_factory=threading.Event)
     _pacer: Pacer = field(init=False)
+    _concurrency: Concurrency = field(init=False)
 
     def __post_init__(self) -> None:
         self._pacer = Pacer(self.settings.bandwidth_limit)
+        self._concurrency = Concurrency(self.settings.upload_threads)
 
     # -- what others call, in the event loop -------------------------------------------------------------------------
 
@@ -136,19 +142,25 @@ class Uploader:
             self.last_success_at = self.clock.now()
             self.problem = None
             was_open = self.breaker.succeeded()
+            self._concurrency.succeeded()
             if was_open:
                 self._turn.notify_all()
         if was_open:
             logger().info("S3 snapshot mirror: S3 answers again, uploads go on")
             self._in_loop(self._release_soon)
 
-    def note_failure(self, error: StoreError) -> None:
-        """S3 as a whole failed: maybe open the breaker, and tell once what is wrong."""
+    def note_failure(self, error: StoreError, retry_after: float | None = None) -> None:
+        """S3 as a whole failed: maybe open the breaker, and tell once what is wrong.
+
+        `retry_after`: seconds for which S3 wants to be left alone, when it said so.
+        """
         if error.error_class is ErrorClass.OBJECT:
             return
         with self._turn:
             was_closed = self.breaker.circuit is Circuit.CLOSED
-            self.breaker.failed(error.error_class, self.clock.monotonic(), self.clock.chance())
+            if error.asks_for_less:
+                self._concurrency.slow_down(self.clock.monotonic())
+            self.breaker.failed(error.error_class, self.clock.monotonic(), self.clock.chance(), retry_after)
             self._turn.notify_all()
             if self.breaker.circuit is Circuit.CLOSED:
                 return
@@ -171,7 +183,7 @@ class Uploader:
         with self._turn:
             while not self._stopping:
                 patience = None
-                if self._queue:
+                if self._queue and self._concurrency.allows(self._flying):
                     now = self.clock.monotonic()
                     if self.breaker.may_start(now):
                         self._flying += 1
@@ -231,6 +243,7 @@ class Uploader:
             with self._turn:
                 self._flying -= 1
                 self._finished.append(outcome)
+                self._turn.notify()
                 is_first = len(self._finished) == 1
             if is_first or self._stopping:
                 self._in_loop(self._news.set)
@@ -245,7 +258,8 @@ class Uploader:
         except SourceRefusedError as error:
             return self._refused(entry, StoreError(ErrorClass.OBJECT, f"{error}."))
         except StoreError as error:
-            self.note_failure(error)
+            asks = error.asks_for_less and self.breaker.circuit is not Circuit.OPEN
+            self.note_failure(error, self.sender.retry_after(entry) if asks else None)
             return self._refused(entry, error)
         except Exception as error:  # noqa: BLE001  # outermost frame of this attempt: counted against the entry and told
             logger().exception("S3 upload failed in an unforeseen way event=%s", entry.event.id)
@@ -276,6 +290,7 @@ class Uploader:
         )
 
     def _refused(self, entry: Entry, error: StoreError) -> Outcome:
+        self.keep(entry)
         step = after_error(
             error.error_class, entry.attempts, entry.deferrals, most=self.settings.max_failed_retries,
             now=self.clock.now(), chance=self.clock.chance(), service_waits=self.breaker.circuit is not Circuit.CLOSED,
@@ -313,9 +328,14 @@ class Uploader:
         while True:
             try:
                 await self.backlog.settle(batch)
+                self.ledger_problem = None
                 break
             except Exception as error:  # noqa: BLE001  # a full disk must not lose what S3 acknowledged
-                logger().error("S3 snapshot mirror cannot write its ledger (%s); trying again", error)
+                if self.ledger_problem is None:
+                    logger().error(
+                        "S3 snapshot mirror cannot write its ledger (%s); uploads go on, trying again", error
+                    )
+                self.ledger_problem = f"The ledger cannot be written ({error}); is its disk full?"
                 if self._stopping:
                     return
                 await asyncio.sleep(1)

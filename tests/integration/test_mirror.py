@@ -244,7 +244,7 @@ def test_a_file_that_vanished_before_it_was_sent_is_told_as_lost(
 ) -> None:
     """Seen, then gone while S3 was away: expired, loudly."""
     event = finished(frigate, 1)[0]
-    mirror = mirror_for(frigate, rclone)
+    mirror = mirror_for(frigate, rclone, S3_SPOOL_MAX="0")
     good = mirror.environment["S3_ENDPOINT_URL"]
     mirror.environment["S3_ENDPOINT_URL"] = "http://127.0.0.1:9"
     process = mirror.start()

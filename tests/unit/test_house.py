@@ -14,7 +14,7 @@ LAYERS = [
     {"settings", "events"},
     {"keys", "lifecycle", "sources", "documentation"},
     {"ledger", "s3"},
-    {"state_files", "scan", "sending", "inotify_eye"},
+    {"state_files", "scan", "sending", "inotify_eye", "spool"},
     {"bodies", "uploader"},
     {"discovery"},
     {"s3_snapshot_mirror", "status"},
