@@ -8,9 +8,9 @@ import hashlib
 import os
 from pathlib import Path
 
+from frigate_s3_mirror.entries import Entry
 from frigate_s3_mirror.events import Filters, FrigateDatabase, FrigateError
 from frigate_s3_mirror.keys import metadata_document
-from frigate_s3_mirror.ledger import Entry
 from frigate_s3_mirror.s3 import LARGE_BODY
 from frigate_s3_mirror.sending import Body
 from frigate_s3_mirror.sources import SourceRefusedError, SourceVanishedError, open_source

@@ -68,8 +68,9 @@ def run(
     Exit status: 0 after an orderly stop; 1 when it cannot work or, with `--once`, something is left that is not in the
     bucket; 78 when the settings are wrong.
     """
+    from frigate_s3_mirror.lifetime import AlreadyRunningError
     from frigate_s3_mirror.s3 import StoreError
-    from frigate_s3_mirror.s3_snapshot_mirror import AlreadyRunningError, Mirror
+    from frigate_s3_mirror.s3_snapshot_mirror import Mirror
 
     loaded = _settings(log=True)
     try:

@@ -14,10 +14,10 @@ from typing import Any
 
 from frigate_s3_mirror import bodies
 from frigate_s3_mirror.clock import Clock
+from frigate_s3_mirror.entries import Entry
 from frigate_s3_mirror.events import Event, FrigateDatabase, FrigateError, parse_file_name
 from frigate_s3_mirror.keys import key_for
 from frigate_s3_mirror.kinds import Kind
-from frigate_s3_mirror.ledger import Entry
 from frigate_s3_mirror.lifecycle import State, Verdict, after_search, judge
 from frigate_s3_mirror.logs import logger
 from frigate_s3_mirror.scan import FrigateScan

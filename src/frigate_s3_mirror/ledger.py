@@ -11,10 +11,11 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from frigate_s3_mirror.entries import Entry, Outcome, Problem
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.lifecycle import State
@@ -83,53 +84,6 @@ class LedgerError(Exception):
     """The ledger cannot be opened; the text is a sentence for the user."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One object to mirror. `row` is the ledger's number for it, 0 before it is recorded."""
-
-    row: int
-    event: Event
-    kind: Kind
-    source: str
-    key: str
-    state: State
-    happened_at: float
-    attempts: int = 0
-    deferrals: int = 0
-    next_attempt_at: float = 0.0
-    last_error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one attempt; written to the ledger before anyone is told of it."""
-
-    entry: Entry
-    state: State
-    attempts: int
-    deferrals: int
-    next_attempt_at: float
-    error: str | None = None
-    size_bytes: int | None = None
-    sha256: str | None = None
-    etag: str | None = None
-    uploaded_at: float | None = None
-    duration_seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """An entry that did not make it, for people: what, where, and why."""
-
-    event_id: str
-    camera: str | None
-    kind: str
-    state: State
-    attempts: int
-    error: str | None
-    happened_at: float
-
-
 class Ledger:
     """All entries of one state folder; opened once, used from one thread at a time."""
 
@@ -146,6 +100,11 @@ class Ledger:
         if self._connection is None:
             raise LedgerError("The ledger is not open.")
         return self._connection
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection."""
+        return self._connection is not None
 
     def open(self, *, read_only: bool = False) -> None:
         """Open, creating file and schema when they are missing. Raises LedgerError with a sentence."""

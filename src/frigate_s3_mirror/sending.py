@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from frigate_s3_mirror.clock import Clock
+from frigate_s3_mirror.entries import Entry, Outcome
 from frigate_s3_mirror.keys import CONTENT_TYPES, object_metadata
-from frigate_s3_mirror.ledger import Entry, Outcome
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.logs import logger
 from frigate_s3_mirror.retry import ErrorClass

@@ -14,8 +14,9 @@ import threading
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from frigate_s3_mirror.entries import Entry
 from frigate_s3_mirror.events import parse_file_name
-from frigate_s3_mirror.ledger import Entry, time_of_id
+from frigate_s3_mirror.ledger import time_of_id
 from frigate_s3_mirror.logs import logger
 from frigate_s3_mirror.sources import SourceRefusedError, SourceVanishedError, open_source
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from frigate_s3_mirror.ledger import Problem
+from frigate_s3_mirror.entries import Problem
 
 UPLOADED_NAME = ".s3_uploaded_events"
 FAILED_NAME = ".s3_failed_events"

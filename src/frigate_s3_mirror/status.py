@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from frigate_s3_mirror.entries import Problem
 from frigate_s3_mirror.events import Filters, FrigateError
 from frigate_s3_mirror.health import Health
-from frigate_s3_mirror.ledger import FILE_NAME, LOCK_NAME, Ledger, Problem
+from frigate_s3_mirror.ledger import FILE_NAME, LOCK_NAME, Ledger
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.scan import FrigateScan, Proof
 from frigate_s3_mirror.settings import Settings

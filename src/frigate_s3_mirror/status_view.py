@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from frigate_s3_mirror.ledger import Problem
+from frigate_s3_mirror.entries import Problem
 from frigate_s3_mirror.scan import Proof
 from frigate_s3_mirror.status import Status
 from frigate_s3_mirror.units import format_duration

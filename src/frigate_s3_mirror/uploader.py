@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from frigate_s3_mirror.clock import Clock
-from frigate_s3_mirror.ledger import Entry, Outcome
+from frigate_s3_mirror.entries import Entry, Outcome
 from frigate_s3_mirror.lifecycle import State, after_error
 from frigate_s3_mirror.logs import logger
 from frigate_s3_mirror.pacer import Pacer
@@ -169,6 +169,17 @@ class Uploader:
         if is_news:
             level = logger().error if error.error_class is ErrorClass.CONFIGURATION else logger().warning
             level("S3 uploads wait: %s Nothing is lost; the backlog is kept and sent when S3 answers.", error)
+
+    def note_ledger_problem(self, error: Exception) -> None:
+        """The ledger cannot be written: told once, and gone with the next success."""
+        if self.ledger_problem is None:
+            logger().error("S3 snapshot mirror cannot write its ledger (%s); uploads go on, trying again", error)
+        self.ledger_problem = f"The ledger cannot be written ({error}); is its disk full?"
+
+    def may_start(self) -> bool:
+        """Whether the breaker lets a request of someone else's (the heartbeat's) through."""
+        with self._turn:
+            return self.breaker.may_start(self.clock.monotonic())
 
     # -- the queue -------------------------------------------------------------------------------------------------
 
@@ -331,11 +342,7 @@ class Uploader:
                 self.ledger_problem = None
                 break
             except Exception as error:  # noqa: BLE001  # a full disk must not lose what S3 acknowledged
-                if self.ledger_problem is None:
-                    logger().error(
-                        "S3 snapshot mirror cannot write its ledger (%s); uploads go on, trying again", error
-                    )
-                self.ledger_problem = f"The ledger cannot be written ({error}); is its disk full?"
+                self.note_ledger_problem(error)
                 if self._stopping:
                     return
                 await asyncio.sleep(1)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from frigate_s3_mirror.entries import Entry, Outcome
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
-from frigate_s3_mirror.ledger import Entry, Ledger, LedgerError, Outcome
+from frigate_s3_mirror.ledger import Ledger, LedgerError
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.state_files import StateFiles
 

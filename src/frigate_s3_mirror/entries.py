@@ -1,0 +1,56 @@
+"""What the ledger is about: entries, what became of them, and those that people must hear of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from frigate_s3_mirror.events import Event
+from frigate_s3_mirror.kinds import Kind
+from frigate_s3_mirror.lifecycle import State
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object to mirror. `row` is the ledger's number for it, 0 before it is recorded."""
+
+    row: int
+    event: Event
+    kind: Kind
+    source: str
+    key: str
+    state: State
+    happened_at: float
+    attempts: int = 0
+    deferrals: int = 0
+    next_attempt_at: float = 0.0
+    last_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one attempt; written to the ledger before anyone is told of it."""
+
+    entry: Entry
+    state: State
+    attempts: int
+    deferrals: int
+    next_attempt_at: float
+    error: str | None = None
+    size_bytes: int | None = None
+    sha256: str | None = None
+    etag: str | None = None
+    uploaded_at: float | None = None
+    duration_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An entry that did not make it, for people: what, where, and why."""
+
+    event_id: str
+    camera: str | None
+    kind: str
+    state: State
+    attempts: int
+    error: str | None
+    happened_at: float

@@ -1,0 +1,83 @@
+"""Keeps the two text state files in step with the ledger, and imports them when the ledger is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from frigate_s3_mirror.entries import Outcome
+from frigate_s3_mirror.kinds import Kind
+from frigate_s3_mirror.ledger import Ledger
+from frigate_s3_mirror.lifecycle import State
+from frigate_s3_mirror.logs import logger
+from frigate_s3_mirror.settings import Settings
+from frigate_s3_mirror.state_files import StateFiles
+
+_MOST_PROBLEMS = 100_000
+
+
+class Exports:
+    """Connects one ledger with the files; runs in the ledger's thread."""
+
+    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+        self._folder = settings.text_state_dir
+        self._ledger = ledger
+        self._files = StateFiles(self._folder)
+        # The kind that stands for its event in the list of uploaded ones.
+        self._primary = Kind.SNAPSHOT if Kind.SNAPSHOT in settings.artifacts else settings.artifacts[0]
+        self._told = False
+
+    def import_into_ledger(self, now: float) -> None:
+        """A ledger that was not there takes over what the text files say."""
+        if not self._ledger.is_new:
+            return
+        try:
+            failed = self._files.read_failed()
+        except (OSError, ValueError) as error:
+            logger().warning(
+                "S3 snapshot mirror: %s cannot be imported (%s) and is left out",
+                self._files.failed_path,
+                error,
+            )
+            failed = {}
+        try:
+            uploaded, known_failed = self._ledger.import_state(self._files.read_uploaded(), failed, now)
+        except OSError as error:
+            logger().warning(
+                "S3 snapshot mirror: %s cannot be imported (%s)", self._files.uploaded_path, error.strerror
+            )
+            return
+        if uploaded or known_failed:
+            logger().info(
+                "S3 snapshot mirror: ledger was missing, imported uploaded=%d failed=%d from %s ('retry-failed' sends failed ones again)",
+                uploaded, known_failed, self._folder,
+            )  # fmt: skip
+
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        """Append what S3 has now, and bring the map of failures up to date."""
+        uploaded = [o.entry.event.id for o in outcomes if o.state is State.UPLOADED and o.entry.kind is self._primary]
+        try:
+            if uploaded:
+                self._files.append_uploaded(uploaded)
+            if any(o.state in {State.FAILED, State.EXPIRED} for o in outcomes):
+                self._write_failed()
+        except OSError as error:
+            self._tell(error)
+
+    def write(self) -> None:
+        """Write both files anew."""
+        try:
+            self._files.write_uploaded(self._ledger.uploaded_ids(self._primary))
+            self._write_failed()
+        except OSError as error:
+            self._tell(error)
+
+    def _write_failed(self) -> None:
+        self._files.write_failed(self._ledger.problems(State.FAILED, State.EXPIRED, limit=_MOST_PROBLEMS))
+
+    def _tell(self, error: OSError) -> None:
+        if not self._told:
+            logger().warning(
+                "S3 snapshot mirror: cannot write the state files in %s (%s); the ledger %s holds everything all the same",
+                self._folder, error.strerror, self._ledger.path,
+            )  # fmt: skip
+        self._told = True

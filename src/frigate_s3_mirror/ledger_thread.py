@@ -1,0 +1,62 @@
+"""The ledger's own thread: calls run there one after the other, so that no wait for the disk holds up the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from frigate_s3_mirror.clock import Clock
+from frigate_s3_mirror.entries import Entry, Outcome
+from frigate_s3_mirror.ledger import Ledger
+from frigate_s3_mirror.lifecycle import State
+
+
+class LedgerThread:
+    """Runs ledger calls; notices when SQLite finds the file damaged."""
+
+    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+        self.ledger, self._clock = ledger, clock
+        self.on_damage: Callable[[], None] = lambda: None
+        self.damage: str | None = None
+        """What SQLite said when it found the file damaged."""
+        self._pool = ThreadPoolExecutor(1, "ledger")
+
+    async def call(self, function: Callable[..., Any], *arguments: object) -> Any:
+        """The result of a ledger method, run in the ledger's thread."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            if self.damage is None:
+                self.damage = str(error)
+                self.ledger.suspect()
+                self.on_damage()
+            raise
+
+    async def due(self, limit: int, known: frozenset[int]) -> list[Entry]:
+        """See uploader.Backlog."""
+        return await self.call(self.ledger.due, State.PENDING, self._clock.now(), limit, known)  # type: ignore[no-any-return]
+
+    async def next_due(self) -> float | None:
+        """See uploader.Backlog."""
+        return await self.call(self.ledger.next_due, self._clock.now())  # type: ignore[no-any-return]
+
+    async def settle(self, outcomes: Sequence[Outcome]) -> None:
+        """See uploader.Backlog."""
+        await self.call(self.ledger.settle, outcomes)
+
+    async def release(self) -> None:
+        """See uploader.Backlog."""
+        await self.call(self.ledger.release)
+
+    def soon(self, function: Callable[..., object], *arguments: object) -> None:
+        """Run this after what is under way, and do not wait for it."""
+        asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+    def close(self) -> None:
+        """Wait for what is under way."""
+        self._pool.shutdown()

@@ -1,0 +1,127 @@
+"""When the sure eye looks: in full at the start, after gaps and every hour; else at what is recent, every few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from frigate_s3_mirror import inotify_eye
+from frigate_s3_mirror.clock import Clock
+from frigate_s3_mirror.discovery import Discovery
+from frigate_s3_mirror.entries import Entry, Outcome
+from frigate_s3_mirror.exports import Exports
+from frigate_s3_mirror.kinds import Kind
+from frigate_s3_mirror.ledger_thread import LedgerThread
+from frigate_s3_mirror.lifecycle import State
+from frigate_s3_mirror.logs import logger
+from frigate_s3_mirror.scan import Proof
+from frigate_s3_mirror.settings import Settings
+from frigate_s3_mirror.sources import find
+
+FULL_SCAN_SECONDS = 3600.0
+FORGET_AFTER = 7 * 86400.0
+"""Seconds after its event that an entry is kept for certain; later it goes once Frigate has no such event."""
+_FORGET_SECONDS = 86400.0
+_SEARCH_PAGE = 1000
+
+
+class ScanLoop:
+    """Owns the scan's thread and its timetable."""
+
+    def __init__(
+        self, settings: Settings, discovery: Discovery, calls: LedgerThread, exports: Exports, clock: Clock
+    ) -> None:
+        self._settings, self._discovery, self._clock = settings, discovery, clock
+        self._calls, self._ledger, self._exports = calls, calls.ledger, exports
+        self._pool = ThreadPoolExecutor(1, "scan")
+        self._gap = asyncio.Event()
+        self._is_ready = False
+        self._next_full = self._next_forget = 0.0
+
+    def close(self) -> None:
+        """Wait for what is under way."""
+        self._pool.shutdown()
+
+    async def in_thread(self, function: Callable[..., Any], *arguments: object) -> Any:
+        """The result of something slow, run in the scan's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+    async def prove(self, since: float) -> Proof:
+        """See FrigateScan.proof."""
+        return await self.in_thread(self._discovery.scan.proof, since)  # type: ignore[no-any-return]
+
+    async def watch(self) -> None:
+        """The fast eye, for ever; what it may have missed becomes a full scan."""
+        await inotify_eye.watch(self._settings.clips_dir, self._discovery.file_closed, self._gap.set)
+
+    async def regularly(self, afterwards: Callable[[], Awaitable[None]]) -> None:
+        """Look for ever; `afterwards` is called after each look."""
+        while True:
+            try:
+                await self._look(self._clock.monotonic())
+                await afterwards()
+            except Exception:  # noqa: BLE001  # outermost frame of the loop: told, and the next round tries again
+                logger().exception("S3 snapshot mirror: the scan failed; trying again")
+            await asyncio.sleep(self._settings.scan_interval)
+
+    async def everything(self) -> None:
+        """One full look."""
+        await self._discovery.scan_all(self.in_thread)
+        if self._discovery.problem is None:
+            await self._search_again(State.AWAITED, State.ABSENT)
+
+    async def files_settle(self) -> bool:
+        """Whether a file of an unfinished event is too fresh to be sent; it is looked at again."""
+        before = set(self._discovery.watched)
+        await self._discovery.scan_recent(self.in_thread)
+        events = self._discovery.database.events(before & self._discovery.watched)
+        return any(find(self._settings.clips_dir, event, Kind.SNAPSHOT) for event in events)
+
+    async def _look(self, now: float) -> None:
+        discovery = self._discovery
+        if discovery.clips_trouble and discovery.clips_problem() is None:
+            discovery.clips_trouble = None
+            self._gap.set()
+        opened = await discovery.scan_recent(self.in_thread)
+        if self._gap.is_set() or opened or now >= self._next_full:
+            self._gap.clear()
+            self._next_full = now + FULL_SCAN_SECONDS
+            found = await discovery.scan_all(self.in_thread)
+            await self._search_again(State.AWAITED, State.ABSENT)
+            if not self._is_ready or found:
+                logger().info("S3 snapshot mirror %s new=%d", "scanned" if self._is_ready else "is ready", found)
+            self._is_ready = self._is_ready or discovery.problem is None
+        else:
+            await self._search_again(State.AWAITED)
+        if now >= self._next_forget and discovery.problem is None:
+            self._next_forget = now + _FORGET_SECONDS
+            await self._forget()
+
+    async def _search_again(self, *states: State) -> None:
+        """Look for files that should be there; give up in time."""
+        for state in states:
+            due: list[Entry] = await self._calls.call(self._ledger.due, state, self._clock.now(), _SEARCH_PAGE)
+            missing = await self._discovery.search_again(due) if due else []
+            outcomes = [
+                Outcome(entry, State.AWAITED if at else State.ABSENT, 0, entry.deferrals + 1, at or 0.0, "no file was ever there")
+                for entry, at in missing
+                if at or state is State.AWAITED
+            ]  # fmt: skip
+            if outcomes:
+                await self._calls.settle(outcomes)
+
+    async def _forget(self) -> None:
+        """Forget settled entries a week after their event, when Frigate has forgotten it, too."""
+        row: int | None = 0
+        forgotten = 0
+        while row is not None:
+            before = self._clock.now() - FORGET_AFTER
+            pairs, row = await self.in_thread(self._discovery.scan.forgettable, row, before)
+            if pairs:
+                await self._calls.call(self._ledger.forget, [pair[0] for pair in pairs])
+                forgotten += len(pairs)
+        if forgotten:
+            await self._calls.call(self._exports.write)
+            logger().info("S3 snapshot mirror: %d entries forgotten whose events are gone from Frigate", forgotten)
