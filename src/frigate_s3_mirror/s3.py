@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 from urllib.parse import urlsplit
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
 from frigate_s3_mirror.retry import ErrorClass
@@ -159,6 +159,29 @@ class ObjectStore:
         except (BaseError, OSError) as error:
             raise classify(error, self._bucket) from error
         return (result["e_tag"] or "").strip('"')
+
+    def put_if_absent(self, upload: Upload) -> bool:
+        """Store a small object only when its key is free (`If-None-Match: *`); returns whether it was stored.
+
+        A server that ignores the condition stores it in any case. Raises StoreError.
+        """
+        attributes: dict[str, str] = {"Content-Type": upload.content_type, **upload.metadata}
+        if upload.storage_class is not None:
+            attributes["Storage-Class"] = upload.storage_class
+        try:
+            obstore.put(self._store, upload.key, upload.body, attributes=attributes, use_multipart=False, mode="create")
+        except AlreadyExistsError:
+            return False
+        except (BaseError, OSError) as error:
+            raise classify(error, self._bucket) from error
+        return True
+
+    def may_list(self, prefix: str) -> None:
+        """Ask for one page of the listing under the prefix. Raises StoreError when that is not allowed."""
+        try:
+            next(iter(obstore.list(self._store, prefix or None)), None)
+        except (BaseError, OSError) as error:
+            raise classify(error, self._bucket) from error
 
     def get(self, key: str) -> bytes:
         """See Store.get."""
