@@ -16,8 +16,9 @@ from frigate_s3_mirror.settings import Loaded, Settings, SettingsError, load
 
 EXIT_FINE, EXIT_FAILED, EXIT_CONFIGURATION = 0, 1, 78
 _FOLDER_NAMES = ("FRIGATE_DB_PATH", "FRIGATE_CLIPS_DIR", "S3_STATE_DIR")
-_LOCAL = ("database", "clips folder", "inotify", "state folder", "text state")
-_REMOTE = (*network_checks.Stage, *bucket_checks.NAMES)
+LOCAL = ("database", "clips folder", "inotify", "state folder", "text state")
+REMOTE = (*network_checks.Stage, *bucket_checks.NAMES)
+"""Names of the checks after `settings`, in their order."""
 _SHORTEST_SECRET = 6  # characters; hiding shorter ones would only tear words apart
 
 Clock = Callable[[], float]
@@ -96,10 +97,10 @@ class Doctor:
                 yield failed("settings", problem, "Correct the variable; docs/settings.md lists them all.")
             folders = folders_of(self._environ)
             if folders is None:
-                yield from (skipped(name, "Needs settings.") for name in _LOCAL)
+                yield from (skipped(name, "Needs settings.") for name in LOCAL)
             else:
                 yield from self._local(folders)
-            yield from (skipped(name, "Needs settings.") for name in _REMOTE)
+            yield from (skipped(name, "Needs settings.") for name in REMOTE)
             return
         settings = loaded.settings
         self._secret = settings.secret_key.get_secret_value() if settings.secret_key else None

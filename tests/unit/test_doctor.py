@@ -37,7 +37,7 @@ from frigate_s3_mirror.bucket_checks import (
     seen_of,
     upload_for,
 )
-from frigate_s3_mirror.doctor import Doctor, Report, folders_of
+from frigate_s3_mirror.doctor import LOCAL, REMOTE, Doctor, Report, folders_of
 from frigate_s3_mirror.doctor_view import line, summary
 from frigate_s3_mirror.events import FrigateError
 from frigate_s3_mirror.finding import Finding, Verdict, failed, ok, skipped, warning
@@ -427,6 +427,15 @@ def test_folders_are_known_even_when_other_settings_are_wrong(tmp_path: Path) ->
 
 
 # -- the report --------------------------------------------------------------------------------------------------------
+
+
+def test_the_documentation_has_every_check_and_every_field() -> None:
+    """docs/doctor.md is what programs are written against."""
+    text = (Path(__file__).resolve().parents[2] / "docs" / "doctor.md").read_text()
+    assert [name for name in ("settings", *LOCAL, *REMOTE) if f"| `{name}` |" not in text] == []
+    report = Report((failed("DNS", "No.", "Do."),), None).to_dict()
+    fields = [*report, *(f"checks[].{name}" for name in report["checks"][0])]
+    assert [field for field in fields if f"`{field}`" not in text and field != "checks"] == []
 
 
 def test_the_exit_status_tells_settings_from_the_rest() -> None:
