@@ -140,14 +140,20 @@ def _without_checksum(settings: Settings, environ: Mapping[str, str]) -> Setting
 
 
 def _put(store: ObjectStore, upload: Upload, option: Attempt) -> Attempt:
-    for is_last in (False, True):
-        try:
-            return replace(option, etag=store.put(upload))
-        except StoreError as error:
-            if is_last or error.status is None or error.error_class is not ErrorClass.TRANSIENT:
-                return replace(option, error=error)
+    """A server error is asked about once more: a single one is no diagnosis."""
+    attempt = _put_once(store, upload, option)
+    error = attempt.error
+    if error is not None and error.status is not None and error.error_class is ErrorClass.TRANSIENT:
         time.sleep(_PAUSE)
-    raise AssertionError("unreachable")
+        attempt = _put_once(store, upload, option)
+    return attempt
+
+
+def _put_once(store: ObjectStore, upload: Upload, option: Attempt) -> Attempt:
+    try:
+        return replace(option, etag=store.put(upload))
+    except StoreError as error:
+        return replace(option, error=error)
 
 
 def _read_back(store: ObjectStore, key: str) -> bytes | StoreError:

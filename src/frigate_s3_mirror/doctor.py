@@ -118,12 +118,17 @@ class Doctor:
         yield local_checks.judge_database(settings.db_path, seen, self._now(), is_filtered=is_filtered)
         sample = () if isinstance(seen, FrigateError) else seen.sample
         clips = settings.clips_dir
-        yield local_checks.judge_clips(clips, local_checks.look_at_clips(clips, sample))
-        yield local_checks.check_inotify(clips)
+        clips_seen = local_checks.look_at_clips(clips, sample)
+        yield local_checks.judge_clips(clips, clips_seen)
+        has_clips = clips_seen.problem is None
+        yield local_checks.check_inotify(clips) if has_clips else skipped("inotify", "Needs clips folder.")
         folder = settings.ledger_dir
         state = local_checks.look_at_state(folder)
         yield local_checks.judge_state(folder, state, local_checks.filesystem_type(folder))
-        yield local_checks.check_text_state(settings.text_state_dir)
+        if has_clips or settings.state_dir is not None:
+            yield local_checks.check_text_state(settings.text_state_dir)
+        else:
+            yield skipped("text state", "Needs clips folder.")
 
     def _remote(self, settings: Settings) -> Iterator[Finding]:
         endpoint = network_checks.endpoint_of(settings)

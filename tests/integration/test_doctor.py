@@ -292,7 +292,7 @@ def test_a_clips_folder_that_is_none_is_named(rclone: Target, examine: Examine, 
         status, checks = examine(rclone, FRIGATE_CLIPS_DIR=str(path), S3_STATE_DIR=str(tmp_path / "state"))
         assert (status, failures(checks)) == (1, ["clips folder"])
         assert "FRIGATE_CLIPS_DIR" in checks["clips folder"]["fix"]
-        assert checks["inotify"]["verdict"] == "warning"
+        assert checks["inotify"]["seen"] == "Needs clips folder."
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
