@@ -105,7 +105,7 @@ def try_bucket(settings: Settings, environ: MutableMapping[str, str], now: float
     attempts: list[Attempt] = []
     for option in _options(settings):
         if option.with_checksum != settings.preset.sha256_checksum:
-            store = ObjectStore(_without_checksum(settings, environ), environ)
+            store = ObjectStore(without_checksum(settings, environ), environ)
         upload = replace(upload, storage_class=option.storage_class)
         attempts.append(_put(store, upload, option))
         if not _is_worth_another_try(attempts[-1]):
@@ -133,7 +133,7 @@ def _is_worth_another_try(attempt: Attempt) -> bool:
     )
 
 
-def _without_checksum(settings: Settings, environ: Mapping[str, str]) -> Settings:
+def without_checksum(settings: Settings, environ: Mapping[str, str]) -> Settings:
     """The same requests to the same place, without the checksum header that the preset sends."""
     style = "virtual" if settings.virtual_host else "path"
     return load({**environ, "S3_PROVIDER": "other", "S3_ADDRESSING_STYLE": style}).settings

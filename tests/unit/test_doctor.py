@@ -36,6 +36,7 @@ from frigate_s3_mirror.bucket_checks import (
     key_of,
     seen_of,
     upload_for,
+    without_checksum,
 )
 from frigate_s3_mirror.doctor import LOCAL, REMOTE, Doctor, Report, folders_of
 from frigate_s3_mirror.doctor_view import line, summary
@@ -133,6 +134,17 @@ def test_a_checksum_is_blamed_when_the_upload_works_without_it_only() -> None:
     findings = by_name(judge_bucket(settings(S3_PROVIDER="aws", S3_ADDRESSING_STYLE="path"), trial(*attempts), None))
     assert findings["checksum"].verdict is Verdict.FAILED
     assert findings["storage class"].verdict is Verdict.SKIPPED
+
+
+@pytest.mark.parametrize("place", [{}, {"S3_ENDPOINT_URL": "https://s3.example.com", "S3_PROVIDER": "aws"}])
+def test_leaving_the_checksum_out_changes_nothing_else(place: dict[str, str]) -> None:
+    """The requests still go to the same bucket at the same host, with the same keys."""
+    environ = {**MINIMAL, **place}
+    full = load(environ).settings
+    without = without_checksum(full, environ)
+    assert (full.preset.sha256_checksum, without.preset.sha256_checksum) == (True, False)
+    assert endpoint_of(without) == endpoint_of(full)
+    assert (without.access_key, without.secret_key) == (full.access_key, full.secret_key)
 
 
 @pytest.mark.parametrize(
