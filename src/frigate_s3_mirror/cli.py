@@ -171,6 +171,28 @@ def retry_failed(
 
 
 @app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False) -> None:
+    """Check settings, folders, the way to S3 and the bucket, and say how to fix what is wrong.
+
+    Writes one small object, `.mirror/doctor-<site>.json` under the prefix, which stays.
+    Exit status: 0 nothing failed, 1 something failed, 78 the settings are wrong.
+    """
+    from frigate_s3_mirror.doctor import Doctor
+
+    examination = Doctor(os.environ)
+    if as_json:
+        report = examination.report(list(examination.findings()))
+        typer.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        from rich.console import Console
+
+        from frigate_s3_mirror.doctor_view import show
+
+        report = show(examination, Console(highlight=False))
+    raise typer.Exit(report.exit_status)
+
+
+@app.command()
 def config() -> None:
     """Show the effective settings, secrets hidden, and where each came from."""
     from rich.console import Console

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from frigate_s3_mirror import __version__
 from frigate_s3_mirror.clock import Clock
+from frigate_s3_mirror.keys import own_key, site_name
 from frigate_s3_mirror.retry import Circuit
 from frigate_s3_mirror.s3 import Store, StoreError, Upload
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.uploader import Uploader
-
-
-def own_key(settings: Settings, name: str) -> str:
-    """The key of an object of the mirror's own, beside the snapshots."""
-    return "/".join(part for part in (settings.path_prefix, ".mirror", name) if part)
-
-
-def site_name(settings: Settings) -> str:
-    """S3_SITE as a key can hold it."""
-    return re.sub(r"[^A-Za-z0-9._-]", "-", settings.site) or "site"
 
 
 class Heartbeat:

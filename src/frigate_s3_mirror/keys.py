@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
@@ -49,6 +50,16 @@ def key_for(event: Event, kind: Kind, ending: str, settings: Settings) -> str:
     name = settings.key_template.format_map(_Fields(event, start, settings.path_prefix))
     path = "/".join(part for part in name.split("/") if part not in {"", ".", ".."})
     return f"{path}{_KIND_SUFFIX[kind]}.{ending}"
+
+
+def own_key(settings: Settings, name: str) -> str:
+    """The key of an object of the mirror's own, beside the snapshots."""
+    return "/".join(part for part in (settings.path_prefix, ".mirror", name) if part)
+
+
+def site_name(settings: Settings) -> str:
+    """S3_SITE as a key can hold it."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", settings.site) or "site"
 
 
 def object_metadata(event: Event, sha256: str) -> dict[str, str]:

@@ -218,6 +218,13 @@ class ObjectStore:
         except (BaseError, OSError, http.client.HTTPException):
             return None  # the usual backoff does as well
 
+    def may_list(self, prefix: str) -> None:
+        """Ask for one page of the listing under the prefix. Raises StoreError when that is not allowed."""
+        try:
+            next(iter(obstore.list(self._store, prefix or None)), None)
+        except (BaseError, OSError) as error:
+            raise classify(error, self._bucket) from error
+
     def get(self, key: str) -> bytes:
         """See Store.get."""
         try:

@@ -27,7 +27,10 @@ from frigate_s3_mirror.sending import Sender
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sources import SourceRefusedError, SourceVanishedError
 
-_GATHER = 0.02  # seconds that an outcome waits for others, so that a burst shares its trips to the disk
+# Seconds that an outcome waits for others, so that they share a trip to the disk. What S3 has and the ledger not yet is
+# sent again after a kill, so a burst waits shortly; in a long backlog the same few are nothing.
+_GATHER = 0.002
+_GATHER_IN_BACKLOG = 0.02
 
 
 class Backlog(Protocol):
@@ -316,7 +319,7 @@ class Uploader:
             await self._news.wait()
             self._news.clear()
             if self._flying and not self._stopping:
-                await asyncio.sleep(_GATHER)
+                await asyncio.sleep(_GATHER if self._is_short else _GATHER_IN_BACKLOG)
             with self._turn:
                 batch, self._finished = self._finished, []
             if batch:

@@ -10,7 +10,19 @@ from frigate_s3_mirror.documentation import settings_table
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "frigate_s3_mirror"
 LAYERS = [
-    {"units", "providers", "kinds", "clock", "retry", "pacer", "health", "logs", "progress_bar", "frigate_s3_patcher"},
+    {
+        "units",
+        "providers",
+        "kinds",
+        "clock",
+        "retry",
+        "pacer",
+        "health",
+        "logs",
+        "progress_bar",
+        "finding",
+        "frigate_s3_patcher",
+    },
     {"settings", "events"},
     {"keys", "lifecycle", "sources", "documentation"},
     {"entries", "s3"},
@@ -20,7 +32,9 @@ LAYERS = [
     {"discovery", "heartbeat", "reports"},
     {"scan_loop"},
     {"s3_snapshot_mirror", "status"},
-    {"status_view"},
+    {"status_view", "local_checks", "network_checks", "bucket_checks"},
+    {"doctor"},
+    {"doctor_view"},
     {"cli"},
     {"__main__"},
 ]

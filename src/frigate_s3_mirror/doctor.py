@@ -1,0 +1,179 @@
+"""`doctor`: runs every check, whatever the others say, and sums up. Knows the checks, not how they are shown."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from frigate_s3_mirror import __version__, bucket_checks, local_checks, network_checks
+from frigate_s3_mirror.events import FrigateError
+from frigate_s3_mirror.finding import Finding, Verdict, failed, ok, skipped, warning
+from frigate_s3_mirror.s3 import StoreError
+from frigate_s3_mirror.settings import Loaded, Settings, SettingsError, load
+
+EXIT_FINE, EXIT_FAILED, EXIT_CONFIGURATION = 0, 1, 78
+_FOLDER_NAMES = ("FRIGATE_DB_PATH", "FRIGATE_CLIPS_DIR", "S3_STATE_DIR")
+LOCAL = ("database", "clips folder", "inotify", "state folder", "text state")
+REMOTE = (*network_checks.Stage, *bucket_checks.NAMES)
+"""Names of the checks after `settings`, in their order."""
+_SHORTEST_SECRET = 6  # characters; hiding shorter ones would only tear words apart
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All findings of one run, in the order of the checks."""
+
+    findings: tuple[Finding, ...]
+    object_key: str | None
+    """The key that was written, None when nothing was."""
+
+    @property
+    def exit_status(self) -> int:
+        """0 when nothing failed, 78 when settings are wrong, else 1."""
+        wrong = [finding.name for finding in self.findings if finding.verdict is Verdict.FAILED]
+        if "settings" in wrong:
+            return EXIT_CONFIGURATION
+        return EXIT_FAILED if wrong else EXIT_FINE
+
+    @property
+    def next_step(self) -> str:
+        """A sentence about what to do now."""
+        bad = [finding for finding in self.findings if finding.verdict is Verdict.FAILED]
+        if self.exit_status == EXIT_CONFIGURATION:
+            return "Correct the settings first, then run the doctor again."
+        if len(bad) == 1:
+            return f"One check failed: {bad[0].name}. Follow its arrow, then run the doctor again."
+        if bad:
+            return f"{len(bad)} checks failed. Begin with {bad[0].name}, then run the doctor again."
+        if any(finding.verdict is Verdict.WARNING for finding in self.findings):
+            return "The mirror can work; see the warnings. `run` starts it, `status` shows it at work."
+        return "All is well. `run` starts the mirror, `status` shows it at work."
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON-ready values; docs/doctor.md describes them."""
+        counts = Counter(finding.verdict for finding in self.findings)
+        return {
+            "version": __version__,
+            "exit_status": self.exit_status,
+            "counts": {verdict.value: counts[verdict] for verdict in Verdict},
+            "object_key": self.object_key,
+            "checks": [
+                {"name": str(f.name), "verdict": f.verdict.value, "seen": f.seen, "fix": f.fix or None}
+                for f in self.findings
+            ],
+            "next": self.next_step,
+        }
+
+
+class Doctor:
+    """One examination of the environment it is given. `findings` yields each one as soon as it is known."""
+
+    def __init__(self, environ: MutableMapping[str, str], now: Clock = time.time) -> None:
+        """`now` tells unix seconds."""
+        self._environ = environ
+        self._now = now
+        self._object_key: str | None = None
+        self._secret: str | None = None
+
+    def findings(self) -> Iterator[Finding]:
+        """Run the checks, one after the other; writes the small object unless something that it needs failed."""
+        for finding in self._examine():
+            yield _without_secret(finding, self._secret)
+
+    def report(self, findings: Sequence[Finding]) -> Report:
+        """Sum up what `findings` yielded."""
+        return Report(tuple(findings), self._object_key)
+
+    def _examine(self) -> Iterator[Finding]:
+        try:
+            loaded = load(self._environ)
+        except SettingsError as error:
+            for problem in error.problems:
+                yield failed("settings", problem, "Correct the variable; docs/settings.md lists them all.")
+            folders = folders_of(self._environ)
+            if folders is None:
+                yield from (skipped(name, "Needs settings.") for name in LOCAL)
+            else:
+                yield from self._local(folders)
+            yield from (skipped(name, "Needs settings.") for name in REMOTE)
+            return
+        settings = loaded.settings
+        self._secret = settings.secret_key.get_secret_value() if settings.secret_key else None
+        yield from judge_settings(loaded)
+        yield from self._local(settings)
+        yield from self._remote(settings)
+
+    def _local(self, settings: Settings) -> Iterator[Finding]:
+        seen: local_checks.DatabaseSeen | FrigateError
+        try:
+            seen = local_checks.look_at_database(settings, self._now())
+        except FrigateError as error:
+            seen = error
+        is_filtered = bool(settings.cameras or settings.labels)
+        yield local_checks.judge_database(settings.db_path, seen, self._now(), is_filtered=is_filtered)
+        sample = () if isinstance(seen, FrigateError) else seen.sample
+        clips = settings.clips_dir
+        clips_seen = local_checks.look_at_clips(clips, sample)
+        yield local_checks.judge_clips(clips, clips_seen)
+        has_clips = clips_seen.problem is None
+        yield local_checks.check_inotify(clips) if has_clips else skipped("inotify", "Needs clips folder.")
+        folder = settings.ledger_dir
+        state = local_checks.look_at_state(folder)
+        yield local_checks.judge_state(folder, state, local_checks.filesystem_type(folder))
+        if has_clips or settings.state_dir is not None:
+            yield local_checks.check_text_state(settings.text_state_dir)
+        else:
+            yield skipped("text state", "Needs clips folder.")
+
+    def _remote(self, settings: Settings) -> Iterator[Finding]:
+        endpoint = network_checks.endpoint_of(settings)
+        if endpoint.proxy is not None:
+            seen = network_checks.Reach()
+        else:
+            seen = network_checks.reach(endpoint, settings.ca_bundle)
+        way = network_checks.judge_way(endpoint, seen, self._now(), has_bundle=settings.ca_bundle is not None)
+        yield from way
+        if not network_checks.is_reachable(seen):
+            culprit = next(finding.name for finding in way if finding.verdict is Verdict.FAILED)
+            yield from (skipped(name, f"Needs {culprit}.") for name in bucket_checks.NAMES)
+            return
+        try:
+            trial = bucket_checks.try_bucket(settings, self._environ, self._now())
+        except StoreError as error:
+            fix = "Correct the S3_* settings; docs/settings.md lists them all."
+            yield failed(bucket_checks.NAMES[0], str(error), fix)
+            yield from (skipped(name, f"Needs {bucket_checks.NAMES[0]}.") for name in bucket_checks.NAMES[1:])
+            return
+        if trial.last.error is None:
+            self._object_key = trial.key
+        yield from bucket_checks.judge_bucket(settings, trial, seen.bucket_region)
+
+
+def judge_settings(loaded: Loaded) -> list[Finding]:
+    """Valid settings: a warning for each odd variable, or one line of praise."""
+    if loaded.warnings:
+        return [warning("settings", text, "Correct or remove the variable.") for text in loaded.warnings]
+    given = sum(origin != "default" for origin in loaded.origins.values())
+    preset = loaded.settings.preset.name
+    return [ok("settings", f"Valid; {given} are set, the others have their defaults. Server preset: {preset}.")]
+
+
+def folders_of(environ: Mapping[str, str]) -> Settings | None:
+    """Settings that have only the folders right, for the checks that need no others; None when those are wrong."""
+    names = {name + ending for name in _FOLDER_NAMES for ending in ("", "_FILE")}
+    try:
+        return load({"S3_BUCKET": "none", **{name: environ[name] for name in names if name in environ}}).settings
+    except SettingsError:
+        return None
+
+
+def _without_secret(finding: Finding, secret: str | None) -> Finding:
+    """No sentence of ours holds the secret; this is for servers that would send it back in a message."""
+    if secret is None or len(secret) < _SHORTEST_SECRET:
+        return finding
+    return replace(finding, seen=finding.seen.replace(secret, "***"), fix=finding.fix.replace(secret, "***"))

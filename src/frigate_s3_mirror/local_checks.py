@@ -1,0 +1,385 @@
+"""The checks of `doctor` on this machine: Frigate's database and clips folder, inotify, and the state folders.
+
+Frigate's files are only read. In the state folders a file is made and removed again; folders that had to be made for
+that are removed too, so that the service, which may run as another user, makes its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from frigate_s3_mirror.events import (
+    Event,
+    EventTable,
+    Filters,
+    FrigateDatabase,
+    FrigateError,
+    database_uri,
+    event_of,
+    parse_file_name,
+)
+from frigate_s3_mirror.finding import Finding, failed, ok, skipped, warning
+from frigate_s3_mirror.kinds import Kind
+from frigate_s3_mirror.ledger import FILE_NAME, Ledger, LedgerError
+from frigate_s3_mirror.settings import Settings
+from frigate_s3_mirror.sources import (
+    SourceRefusedError,
+    SourceVanishedError,
+    clips_dir_problem,
+    find,
+    open_source,
+)
+from frigate_s3_mirror.status import is_running
+from frigate_s3_mirror.units import format_duration, format_size
+
+ENOUGH_PICTURES = 1000
+"""Pictures after which counting the clips folder stops: a glance, not a census."""
+_SAMPLE = 20  # newest ended events whose files are looked for
+_LITTLE_SPACE = 100 * 1000 * 1000  # bytes
+_NETWORK_TYPES = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "9p", "virtiofs", "vboxsf", "drvfs", "fakeowner",
+     "ceph", "glusterfs", "lustre", "davfs"}
+)  # fmt: skip
+_COUNTS = """
+SELECT count(*), coalesce(sum(e.has_snapshot = 1), 0), max(e.start_time),
+       coalesce(sum(CASE WHEN e.has_snapshot = 1 AND {wanted} THEN 1 END), 0)
+FROM event e
+"""
+_NEWEST = "SELECT {columns} FROM event e WHERE e.has_snapshot = 1 AND e.end_time < ? ORDER BY e.start_time DESC LIMIT ?"
+
+
+# -- Frigate's database ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSeen:
+    """What a look into Frigate's database told."""
+
+    events: int
+    with_snapshot: int
+    wanted: int
+    """Events with a snapshot that S3_CAMERAS and S3_LABELS let through."""
+    newest_start: float | None
+    """Unix seconds."""
+    sample: tuple[Event, ...]
+    """The newest ended events with a snapshot."""
+
+
+def look_at_database(settings: Settings, now: float) -> DatabaseSeen:
+    """Open Frigate's database as the service does, and count. Raises FrigateError with a sentence."""
+    path = settings.db_path
+    filters = Filters(settings.cameras, settings.labels)
+    database = FrigateDatabase(path, filters)
+    database.open()
+    database.close()
+    condition, parameters = filters.sql()
+    try:
+        with contextlib.closing(sqlite3.connect(database_uri(path), uri=True, timeout=5.0)) as connection:
+            table = EventTable.of(connection)
+            events, with_snapshot, newest, wanted = connection.execute(
+                _COUNTS.format(wanted=condition), parameters
+            ).fetchone()
+            rows = connection.execute(_NEWEST.format(columns=table.columns), (now, _SAMPLE))
+            sample = tuple(event_of(row) for row in rows)
+    except sqlite3.Error as error:
+        raise FrigateError(f"Frigate's database {path} cannot be read ({error}).") from error
+    return DatabaseSeen(int(events), int(with_snapshot), int(wanted), newest, sample)
+
+
+def judge_database(path: Path, seen: DatabaseSeen | FrigateError, now: float, *, is_filtered: bool) -> Finding:
+    """Whether the service can live on what was seen."""
+    if isinstance(seen, FrigateError):
+        return failed("database", _without_advice(str(seen)), database_fix(str(seen)))
+    age = "" if seen.newest_start is None else f", the newest {format_duration(max(0.0, now - seen.newest_start))} ago"
+    told = f"{path}: {_count(seen.events, 'event')}, {seen.with_snapshot:,} with a snapshot{age}."
+    if seen.events and not seen.with_snapshot:
+        return warning("database", told, "Turn snapshots on in Frigate's configuration (snapshots: enabled: true).")
+    if is_filtered and seen.with_snapshot and not seen.wanted:
+        return warning("database", f"{told} None of them is wanted.", "Check S3_CAMERAS and S3_LABELS.")
+    if is_filtered:
+        told = f"{told} S3_CAMERAS and S3_LABELS want {seen.wanted:,} of them."
+    return ok("database", told)
+
+
+def database_fix(sentence: str) -> str:
+    """What to do about a database that does not open, from what SQLite or the system said about it."""
+    said = sentence.lower()
+    if "no such file" in said or "not a directory" in said:
+        return "Set FRIGATE_DB_PATH to Frigate's frigate.db; in a container, mount Frigate's /config folder."
+    if "is not a frigate database" in said or "not a database" in said or "malformed" in said:
+        return "Set FRIGATE_DB_PATH to the database that Frigate uses (database.path in its configuration)."
+    if "unable to open" in said or "readonly" in said or "read-only" in said:
+        return (
+            "The database is in WAL mode, and SQLite must map its -shm file beside it: start Frigate, or mount the "
+            "folder of the database writable (it is still only read), and let this user read it."
+        )
+    if "locked" in said or "busy" in said:
+        return "Frigate holds the database, for a vacuum or a migration perhaps; run the doctor again in a minute."
+    if "permission" in said or "authorization" in said:
+        return "Run the mirror as a user who may read the file and its folder."
+    return "Check FRIGATE_DB_PATH, and that the disk under it is healthy."
+
+
+# -- the clips folder --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ClipsSeen:
+    """What a glance into the clips folder told."""
+
+    problem: str | None
+    """A sentence when the folder cannot be listed."""
+    pictures: int
+    """Snapshots and clean copies; counting stops at ENOUGH_PICTURES."""
+    unreadable: str | None = None
+    """A sentence's end about a picture that is there and cannot be opened."""
+    sampled: int = 0
+    sampled_found: int = 0
+    """Of the sampled newest events, how many have their file."""
+
+
+def look_at_clips(clips_dir: Path, sample: tuple[Event, ...]) -> ClipsSeen:
+    """List the folder until enough is seen, open one picture, and look for the files of the newest events."""
+    problem = clips_dir_problem(clips_dir)
+    if problem is not None:
+        return ClipsSeen(problem, 0)
+    pictures, first = 0, None
+    try:
+        with os.scandir(clips_dir) as entries:
+            for entry in entries:
+                if parse_file_name(entry.name) is not None:
+                    pictures, first = pictures + 1, first or entry.name
+                if pictures >= ENOUGH_PICTURES:
+                    break
+    except OSError as error:
+        return ClipsSeen(f"Frigate's clips folder {clips_dir} cannot be read ({error.strerror}).", pictures)
+    safe = [event for event in sample if event.is_named_safely]
+    found = sum(find(clips_dir, event, Kind.SNAPSHOT) is not None for event in safe)
+    return ClipsSeen(None, pictures, first and _unreadable(clips_dir, first), len(safe), found)
+
+
+def _unreadable(clips_dir: Path, name: str) -> str | None:
+    try:
+        descriptor, _ = open_source(clips_dir, name)
+    except SourceVanishedError:
+        return None  # Frigate deleted it since
+    except SourceRefusedError as error:
+        return str(error) if "cannot be read" in str(error) else None
+    os.close(descriptor)
+    return None
+
+
+def judge_clips(clips_dir: Path, seen: ClipsSeen) -> Finding:
+    """Whether the pictures can be read and are those of the database."""
+    if seen.problem is not None:
+        return failed("clips folder", _without_advice(seen.problem), _CLIPS_FIX)
+    if seen.unreadable is not None:
+        return failed(
+            "clips folder", f"{clips_dir}: {seen.unreadable}.", "Run the mirror as a user who may read Frigate's files."
+        )
+    many = "or more" if seen.pictures >= ENOUGH_PICTURES else "seen"
+    told = f"{clips_dir}: readable, {_count(seen.pictures, 'picture')} {many}."
+    if seen.sampled == 0:
+        return ok("clips folder", told)
+    share = f"{told} Of the newest {_count(seen.sampled, 'event')} with a snapshot, {seen.sampled_found} have a file."
+    if seen.sampled_found == 0:
+        return warning("clips folder", share, f"This may be another Frigate's folder. {_CLIPS_FIX}")
+    return ok("clips folder", share)
+
+
+_CLIPS_FIX = (
+    "Set FRIGATE_CLIPS_DIR to Frigate's clips folder; in a container, mount Frigate's media folder (read-only will do)."
+)
+
+
+# -- inotify -----------------------------------------------------------------------------------------------------------
+
+
+def check_inotify(clips_dir: Path) -> Finding:
+    """Try a watch, and look whether the file system tells of files that others write."""
+    if sys.platform != "linux":
+        return skipped("inotify", "Not on this system; new snapshots are found by scanning.")
+    return judge_inotify(_watch_error(clips_dir), filesystem_type(clips_dir))
+
+
+def judge_inotify(error: OSError | None, filesystem: str) -> Finding:
+    """Whether new pictures are told of at once; where not, the scan carries the job, a little later."""
+    scan = "Nothing is lost: the scan finds each picture (S3_SCAN_INTERVAL)."
+    if error is not None and error.errno in {errno.ENOSPC, errno.EMFILE}:
+        knob = "max_user_watches" if error.errno == errno.ENOSPC else "max_user_instances"
+        return warning("inotify", f"The kernel's limit is used up. {scan}", f"Raise sysctl fs.inotify.{knob}.")
+    if error is not None:
+        return warning(
+            "inotify", f"The clips folder cannot be watched ({error.strerror}). {scan}", "Check FRIGATE_CLIPS_DIR."
+        )
+    if is_network_type(filesystem):
+        return ok("inotify", f"Blind to writes of other machines on {filesystem}; the scan carries the job there.")
+    return ok("inotify", f"Tells of new pictures at once (file system {filesystem or 'unknown'}).")
+
+
+def _watch_error(clips_dir: Path) -> OSError | None:
+    from asyncinotify import Inotify, Mask
+
+    try:
+        with Inotify() as inotify:
+            inotify.add_watch(clips_dir, Mask.CLOSE_WRITE | Mask.ONLYDIR)
+    except OSError as error:
+        return error
+    return None
+
+
+def filesystem_type(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
+    """The type of the file system that holds the path, for example "ext4", or "" when the system does not tell."""
+    try:
+        text = mounts.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return type_in(text, path.resolve())
+
+
+def type_in(mounts: str, path: Path) -> str:
+    """The type of the innermost mount above the path; of several on one mount point the last one counts."""
+    best, depth = "", -1
+    for line in mounts.splitlines():
+        fields = line.split(" ")
+        if len(fields) < 3:
+            continue
+        point = Path(_unescaped(fields[1]))
+        if path.is_relative_to(point) and len(point.parts) >= depth:
+            best, depth = fields[2], len(point.parts)
+    return best
+
+
+def _unescaped(field: str) -> str:
+    """Mount points with spaces are written with octal escapes."""
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        field = field.replace(code, character)
+    return field
+
+
+def is_network_type(filesystem: str) -> bool:
+    """Whether inotify is blind and SQLite's WAL is unsafe there, because other machines write too."""
+    return filesystem in _NETWORK_TYPES or filesystem.startswith("fuse.")
+
+
+# -- the state folders -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StateSeen:
+    """What a trial in the state folder told."""
+
+    problem: str | None = None
+    """Why it cannot be written or SQLite does not work there; the end of a sentence."""
+    journal: str = ""
+    free_bytes: int = 0
+    is_running: bool = False
+    """A service holds the folder's lock."""
+    ledger_problem: str | None = None
+    """A sentence when a ledger is there that cannot be used."""
+    ledger_bytes: int | None = None
+    """Size of the ledger, None when there is none yet."""
+
+
+def look_at_state(folder: Path) -> StateSeen:
+    """Make a ledger and a lock in a temporary folder there, and look at the ledger that is there."""
+    try:
+        with _existing(folder), tempfile.TemporaryDirectory(prefix=".doctor-", dir=folder) as trial:
+            ledger = Ledger(Path(trial) / FILE_NAME)
+            ledger.open()
+            journal = str(ledger.connection.execute("PRAGMA journal_mode").fetchone()[0])
+            ledger.close()
+            _try_lock(Path(trial) / "lock")
+            problem, size = _ledger_there(folder / FILE_NAME)
+            return StateSeen(None, journal, shutil.disk_usage(folder).free, is_running(folder), problem, size)
+    except OSError as error:
+        return StateSeen(error.strerror or str(error))
+    except LedgerError as error:
+        return StateSeen(f"SQLite does not work there: {error.__cause__}")
+
+
+def judge_state(folder: Path, seen: StateSeen, filesystem: str) -> Finding:
+    """Whether the ledger can live there."""
+    choose = "Set S3_STATE_DIR to a folder on a local disk that the mirror's user may write"
+    if seen.problem is not None:
+        return failed("state folder", f"{folder} cannot be used ({seen.problem}).", f"{choose}.")
+    if seen.ledger_problem is not None:
+        return failed("state folder", seen.ledger_problem, f"{choose}, or make the ledger writable for it.")
+    service = " A service is running on it." if seen.is_running else ""
+    size = "no ledger yet" if seen.ledger_bytes is None else f"a ledger of {format_size(seen.ledger_bytes)}"
+    told = f"{folder}: writable, SQLite works ({seen.journal}), {size}, {format_size(seen.free_bytes)} free.{service}"
+    if seen.free_bytes < _LITTLE_SPACE:
+        return warning("state folder", told, "Free some space: a ledger that cannot grow stops the mirror.")
+    if is_network_type(filesystem):
+        return warning("state folder", f"{told} It is on {filesystem}, where locks are not dependable.", f"{choose}.")
+    return ok("state folder", told)
+
+
+def check_text_state(folder: Path) -> Finding:
+    """The two text files are exports: without them the mirror works, and a lost ledger is harder to bring back."""
+    try:
+        with _existing(folder), tempfile.TemporaryFile(prefix=".doctor-", dir=folder):
+            return ok("text state", f"{folder}: writable.")
+    except OSError as error:
+        return warning(
+            "text state",
+            f"{folder} cannot be written ({error.strerror}); the mirror works without its text exports there.",
+            "Make the folder writable, or set S3_STATE_DIR, to have .s3_uploaded_events and .s3_failed_events.",
+        )
+
+
+@contextlib.contextmanager
+def _existing(folder: Path) -> Iterator[None]:
+    """The folder with its parents, made where missing and then removed again. Raises OSError."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for path in missing:
+            with contextlib.suppress(OSError):  # a service that just started uses it
+                path.rmdir()
+
+
+def _try_lock(path: Path) -> None:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _ledger_there(path: Path) -> tuple[str | None, int | None]:
+    """What is wrong with the ledger, and its size in bytes."""
+    if not path.exists():
+        return None, None
+    if not os.access(path, os.R_OK | os.W_OK):
+        return f"The ledger {path} is there, but this user may not write it.", None
+    ledger = Ledger(path)
+    try:
+        ledger.open(read_only=True)
+        ledger.counts()
+    except (LedgerError, sqlite3.Error, ValueError) as error:
+        return (str(error) if isinstance(error, LedgerError) else f"The ledger {path} is damaged ({error})."), None
+    finally:
+        ledger.close()
+    return None, path.stat().st_size
+
+
+# -- words -------------------------------------------------------------------------------------------------------------
+
+
+def _without_advice(sentence: str) -> str:
+    """The part before the advice, which the finding's own fix replaces."""
+    return sentence.split("; check ", 1)[0].rstrip(".") + "."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
