@@ -150,15 +150,18 @@ machine() { if [[ $arch == arm64 ]]; then printf aarch64; else printf x86_64; fi
 
 with_host_pip() {
     python3 -m pip --version >/dev/null 2>&1 || return 1
+    local minor platforms=(--platform "manylinux2014_$(machine)")
+    for minor in {17..36}; do # Frigate's Debian 12 has glibc 2.36; pip wants every tag by its name
+        platforms+=(--platform "manylinux_2_${minor}_$(machine)")
+    done
     python3 -m pip install --quiet --disable-pip-version-check --no-cache-dir --target "$1" --only-binary=:all: \
-        --platform "manylinux_2_28_$(machine)" --platform "manylinux_2_17_$(machine)" --platform "manylinux2014_$(machine)" \
-        --implementation cp --python-version "$python" --require-hashes --requirement "$here/requirements/runtime.txt"
+        "${platforms[@]}" --implementation cp --python-version "$python" --require-hashes --requirement "$here/requirements/runtime.txt"
 }
 
 with_uv() {
     command -v uv >/dev/null || return 1
     uv pip install --quiet --target "$1" --only-binary :all: --python-version "$python" --require-hashes \
-        --python-platform "$(machine)-manylinux_2_28" --requirement "$here/requirements/runtime.txt"
+        --python-platform "$(machine)-manylinux_2_36" --requirement "$here/requirements/runtime.txt"
 }
 
 with_image() {
@@ -208,7 +211,7 @@ fill_bundle() {
 backup_state() {
     local media cache backup name
     [[ -n $compose ]] || return 0
-    media=$(edit mount "$compose" --service "$service" /media/frigate) || return 0
+    media=$(edit mount "$compose" /media/frigate --service "$service") || return 0
     [[ $media == /* ]] || media=$dir/$media
     cache=$media/clips/cache
     backup=$dir/s3-mirror-backups/$(date +%Y%m%d-%H%M%S)

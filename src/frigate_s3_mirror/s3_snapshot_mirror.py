@@ -113,7 +113,7 @@ class Mirror:
         await self._calls.call(self._note_start)
         upload = asyncio.create_task(self.uploader.run())
         loops = (
-            self._scans.regularly(self._after_scan), self._scans.watch(), self._heartbeat.regularly(self._note_health),
+            self._scans.regularly(self._after_scan), self._scans.watch(), self._heartbeat.regularly(self._after_heartbeat),
             self._reports.regularly(self.condition), self._reports.large_backlog(),
         )  # fmt: skip
         tasks = [asyncio.create_task(loop) for loop in loops]
@@ -223,6 +223,15 @@ class Mirror:
         self._end.look_for_parent()
         await self._note_health()
         await self._spool_backlog()
+
+    async def _after_heartbeat(self) -> None:
+        """`status` tells from this fact when S3 last answered an idle service."""
+        await self._note_health()
+        with contextlib.suppress(sqlite3.OperationalError):  # a full disk: told elsewhere
+            await self._calls.call(self._note_answer)
+
+    def _note_answer(self) -> None:
+        self.ledger.note(s3_answered_at=self.uploader.last_success_at)
 
     async def _spool_backlog(self) -> None:
         """While S3 does not take uploads, keep what waits, oldest first: that is what Frigate deletes next."""

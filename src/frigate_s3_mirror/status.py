@@ -31,6 +31,8 @@ class Status:
     backlog: int
     lag_seconds: float
     retrying: int
+    s3_answered_at: float | None
+    """When S3 last took something, an upload or a heartbeat."""
     last_upload_at: float | None
     last_upload_key: str | None
     waiting: list[Problem]
@@ -67,6 +69,7 @@ def read_status(settings: Settings, now: float) -> Status:
             backlog=counts[State.PENDING],
             lag_seconds=0.0 if oldest is None else max(0.0, now - oldest),
             retrying=ledger.retrying(),
+            s3_answered_at=max(filter(None, (facts.get("s3_answered_at"), last[0] if last else None)), default=None),
             last_upload_at=last[0] if last else None,
             last_upload_key=last[1] if last else None,
             waiting=[p for p in ledger.problems(State.PENDING, limit=_SHOWN_PROBLEMS) if p.error],

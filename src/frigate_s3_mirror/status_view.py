@@ -76,7 +76,11 @@ def _proof(windows: dict[str, Proof], now: float) -> Table:
 
 def _progress(status: Status, now: float) -> Text:
     lag = format_duration(status.lag_seconds) if status.backlog else "none"
-    text = Text(f"Backlog {status.backlog:,}, lag {lag}, tried before {status.retrying:,}\nLast upload ")
+    answered = "never yet"
+    if status.s3_answered_at is not None:
+        answered = f"{format_duration(max(0.0, now - status.s3_answered_at))} ago"
+    text = Text(f"Backlog {status.backlog:,}, lag {lag}, tried before {status.retrying:,}\n")
+    text.append(f"S3 answered {answered}\nLast upload ")
     if status.last_upload_at is None:
         return text.append("none yet")
     when = datetime.fromtimestamp(status.last_upload_at, UTC).astimezone()
