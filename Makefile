@@ -18,6 +18,7 @@ check: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/shellcheck *.sh scripts/frigate-s3-mirror .ci/run
+	@if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Dockerfile; else echo "hadolint: no package for this machine, skipped"; fi
 
 unit integration: $(VENV)/ready
 	$(BIN)/python -m pytest tests/$@ $(ARGS)

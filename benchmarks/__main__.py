@@ -1,4 +1,4 @@
-"""`python -m benchmarks [first-copy] [lag] [quiet] [scale] [--quick] [--minutes N] [--json FILE]`."""
+"""`python -m benchmarks [first-copy] [lag] [quiet] [scale] [patch] [--quick] [--minutes N] [--json FILE]`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from benchmarks import first_copy, lag, quiet, scale
+from benchmarks import first_copy, lag, patch_cost, quiet, scale
 from benchmarks.report import Plan
 
-BENCHMARKS = {"first-copy": first_copy.run, "lag": lag.run, "quiet": quiet.run, "scale": scale.run}
+BENCHMARKS = {
+    "first-copy": first_copy.run,
+    "lag": lag.run,
+    "quiet": quiet.run,
+    "scale": scale.run,
+    "patch": patch_cost.run,
+}
 
 
 def main(

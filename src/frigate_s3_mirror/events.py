@@ -198,6 +198,18 @@ def database_uri(path: Path) -> str:
     return uri
 
 
+def unreadable(path: Path, error: sqlite3.Error) -> FrigateError:
+    """The sentence for a database that SQLite cannot read, with what to change where that is known."""
+    advice = ""
+    leftover = Path(f"{path}-wal").exists() and not Path(f"{path}-shm").exists()
+    if leftover and not os.access(path.parent, os.W_OK):
+        advice = (
+            ". Its -wal was left behind without its -shm, which a read-only mount cannot make: start Frigate, "
+            "or mount Frigate's config folder writable (drop ':ro' in the compose file); it is only read"
+        )
+    return FrigateError(f"Frigate's database {path} cannot be read ({error}){advice}.")
+
+
 def _is_wal(path: Path) -> bool:
     """Whether the header's read version says WAL (https://www.sqlite.org/fileformat.html, offset 19)."""
     try:
@@ -240,7 +252,7 @@ class FrigateDatabase:
             raise FrigateError(f"{self.path} {error}; check FRIGATE_DB_PATH.") from error
         except sqlite3.Error as error:
             self.close()
-            raise FrigateError(f"Frigate's database {self.path} cannot be read ({error}).") from error
+            raise unreadable(self.path, error) from error
 
     def close(self) -> None:
         """Close; may be called twice."""
@@ -284,4 +296,4 @@ class FrigateDatabase:
             return rows.fetchall()
         except sqlite3.Error as error:
             self.close()
-            raise FrigateError(f"Frigate's database {self.path} cannot be read ({error}).") from error
+            raise unreadable(self.path, error) from error

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from frigate_s3_mirror.events import Event, EventTable, Filters, FrigateError, database_uri, event_of
+from frigate_s3_mirror.events import Event, EventTable, Filters, FrigateError, database_uri, event_of, unreadable
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger import DESTINATION
 
@@ -99,7 +99,7 @@ class FrigateScan:
             connection.close()
             if isinstance(error, FrigateError):
                 raise FrigateError(f"{self._frigate_path} {error}; check FRIGATE_DB_PATH.") from error
-            raise FrigateError(f"Frigate's database {self._frigate_path} cannot be read ({error}).") from error
+            raise unreadable(self._frigate_path, error) from error
         self._connection, self._identity, self._seen_version = connection, identity, None
         return True
 
@@ -166,4 +166,4 @@ class FrigateScan:
             return self._connection.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
             self.close()
-            raise FrigateError(f"Frigate's database {self._frigate_path} cannot be read ({error}).") from error
+            raise unreadable(self._frigate_path, error) from error
