@@ -8,21 +8,19 @@ import logging
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from frigate_s3_mirror import __version__
+from frigate_s3_mirror import __version__, recovery_commands
+from frigate_s3_mirror.command_line import EXIT_CONFIGURATION, fail, settings_or_exit
 from frigate_s3_mirror.ledger import FILE_NAME, Ledger, LedgerError
 from frigate_s3_mirror.lifecycle import State
-from frigate_s3_mirror.logs import logger, set_up
-from frigate_s3_mirror.settings import Loaded, Settings, SettingsError, load
+from frigate_s3_mirror.logs import logger
+from frigate_s3_mirror.settings import Settings
 
 if TYPE_CHECKING:
     from frigate_s3_mirror.s3_snapshot_mirror import Mirror
-
-EXIT_CONFIGURATION = 78
-"""The settings are wrong: starting again without changing them is pointless (EX_CONFIG of sysexits.h)."""
 
 app = typer.Typer(
     name="frigate-s3-mirror",
@@ -40,6 +38,9 @@ app = typer.Typer(
 def main() -> None:
     """Entry point of the console script."""
     app()
+
+
+recovery_commands.register(app)
 
 
 def _show_version(wanted: bool) -> None:
@@ -72,14 +73,14 @@ def run(
     from frigate_s3_mirror.s3 import StoreError
     from frigate_s3_mirror.s3_snapshot_mirror import Mirror
 
-    loaded = _settings(log=True)
+    loaded = settings_or_exit(log=True)
     try:
         mirror = Mirror(loaded.settings)
         mirror.open()
     except StoreError as error:
-        _fail(str(error), EXIT_CONFIGURATION)
+        fail(str(error), EXIT_CONFIGURATION)
     except (LedgerError, AlreadyRunningError) as error:
-        _fail(str(error), 1)
+        fail(str(error), 1)
     try:
         if not once:
             asyncio.run(mirror.run())
@@ -124,13 +125,13 @@ def status(
     """
     from frigate_s3_mirror.status import Status, read_status
 
-    settings = _settings().settings
+    settings = settings_or_exit().settings
 
     def look() -> Status:
         try:
             return read_status(settings, time.time())
         except LedgerError:
-            _fail(f"There is no ledger in {settings.ledger_dir} yet; start the mirror first, or check S3_STATE_DIR.", 2)
+            fail(f"There is no ledger in {settings.ledger_dir} yet; start the mirror first, or check S3_STATE_DIR.", 2)
 
     if watch:
         _watch_status(look)
@@ -154,20 +155,20 @@ def retry_failed(
     ] = None,
 ) -> None:
     """Try failed and expired uploads again; a running service takes them up within seconds."""
-    ledger = Ledger(_settings().settings.ledger_dir / FILE_NAME)
+    ledger = Ledger(settings_or_exit().settings.ledger_dir / FILE_NAME)
     if not ledger.path.exists():
-        _fail(f"There is no ledger in {ledger.path.parent} yet; start the mirror first, or check S3_STATE_DIR.", 1)
+        fail(f"There is no ledger in {ledger.path.parent} yet; start the mirror first, or check S3_STATE_DIR.", 1)
     try:
         ledger.open()
         taken = ledger.retry_failed(event_ids or ())
     except LedgerError as error:
-        _fail(str(error), 1)
+        fail(str(error), 1)
     finally:
         ledger.close()
     unknown = sorted(set(event_ids or ()) - set(taken))
     typer.echo(f"{len(taken)} event{'' if len(taken) == 1 else 's'} will be tried again.")
     if unknown:
-        _fail(f"No failed upload of event {', '.join(unknown)}; 'status' lists the failed ones.", 1)
+        fail(f"No failed upload of event {', '.join(unknown)}; 'status' lists the failed ones.", 1)
 
 
 @app.command()
@@ -198,7 +199,7 @@ def config() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    loaded = _settings()
+    loaded = settings_or_exit()
     table = Table(box=None, padding=(0, 1), header_style="dim")
     table.add_column("variable", no_wrap=True)
     table.add_column("value", overflow="fold")
@@ -221,36 +222,6 @@ def effective(settings: Settings) -> dict[str, str]:
     shown["S3_ADDRESSING_STYLE"] = "virtual" if settings.virtual_host else "path"
     shown["S3_STATE_DIR"] = str(settings.state_dir or f"{settings.ledger_dir} and {settings.text_state_dir}")
     return {name: value or "(not set)" for name, value in shown.items()}
-
-
-def _settings(*, log: bool = False) -> Loaded:
-    """The settings, or an exit with one sentence for each problem."""
-    try:
-        loaded = load(os.environ)
-    except SettingsError as error:
-        if log:
-            set_up("info")
-        for problem in error.problems:
-            _say(problem)
-        raise typer.Exit(EXIT_CONFIGURATION) from error
-    if log:
-        set_up(loaded.settings.log_level)
-    for warning in loaded.warnings:
-        logger().warning("%s", warning) if log else _say(warning)
-    return loaded
-
-
-def _say(sentence: str) -> None:
-    """A sentence for the user: a log line where the service logs, else plain on stderr."""
-    if logger().handlers:
-        logger().error("S3 snapshot mirror: %s", sentence)
-    else:
-        typer.echo(sentence, err=True)
-
-
-def _fail(sentence: str, status: int) -> NoReturn:
-    _say(sentence)
-    raise typer.Exit(status)
 
 
 def _say_what_is_left(ledger: Ledger, *problems: str | None) -> None:

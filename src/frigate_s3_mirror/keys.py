@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
@@ -13,6 +14,10 @@ from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.settings import Settings
 
 CONTENT_TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "json": "application/json"}
+_OBJECT_NAME = re.compile(
+    r"(?P<event_id>\d+(?:\.\d+)?-[a-z0-9]{6})(?:-\d{8}_\d{6})?(?P<suffix>-clean|-thumb)?\.(?P<ending>jpg|png|webp|json)"
+)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _KIND_SUFFIX = {Kind.SNAPSHOT: "", Kind.CLEAN: "-clean", Kind.THUMBNAIL: "-thumb", Kind.METADATA: ""}
 _TIME_FIELDS = {
     "date": "%Y-%m-%d", "timestamp": "%Y%m%d_%H%M%S", "time": "%H%M%S",
@@ -26,6 +31,16 @@ def local_time(unix_seconds: float, timezone: str | None) -> datetime:
     """The moment in this time zone, or in the machine's own when None."""
     zone = ZoneInfo(timezone) if timezone else None
     return datetime.fromtimestamp(unix_seconds, UTC).astimezone(zone)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyParts:
+    """The facts in an object's name."""
+
+    event_id: str
+    kind: Kind
+    ending: str
+    camera: str | None
 
 
 class _Fields(dict[str, str]):
@@ -50,6 +65,20 @@ def key_for(event: Event, kind: Kind, ending: str, settings: Settings) -> str:
     name = settings.key_template.format_map(_Fields(event, start, settings.path_prefix))
     path = "/".join(part for part in name.split("/") if part not in {"", ".", ".."})
     return f"{path}{_KIND_SUFFIX[kind]}.{ending}"
+
+
+def parse_key(key: str) -> KeyParts | None:
+    """What the name of an object says: its event, and by the layout `{camera}/{date}/` its camera; None for other names."""
+    *folders, name = key.split("/")
+    match = _OBJECT_NAME.fullmatch(name)
+    if match is None or ".mirror" in folders:
+        return None
+    suffix, ending = match["suffix"] or "", match["ending"]
+    kind = {"-clean": Kind.CLEAN, "-thumb": Kind.THUMBNAIL}.get(
+        suffix, Kind.METADATA if ending == "json" else Kind.SNAPSHOT
+    )
+    camera = folders[-2] if len(folders) >= 2 and _DATE.fullmatch(folders[-1]) else None
+    return KeyParts(match["event_id"], kind, ending, camera)
 
 
 def own_key(settings: Settings, name: str) -> str:

@@ -74,6 +74,16 @@ _ENTRY = "id, event, kind, source, key, state, happened_at, attempts, deferrals,
 _DUE = f"""SELECT {_ENTRY} FROM object WHERE state = ?1 AND (next_attempt_at <= ?2 OR next_attempt_at > ?2 + 3600)
            ORDER BY happened_at DESC LIMIT ?3"""  # noqa: S608
 _OLDEST = f"SELECT {_ENTRY} FROM object WHERE state = 'pending' AND happened_at > ? ORDER BY happened_at LIMIT ?"  # noqa: S608
+_ADOPT = """
+INSERT INTO object (destination, event_id, kind, camera, label, start_time, happened_at, event, source, key, state,
+                    next_attempt_at, last_error, recorded_at, size_bytes, sha256, etag, uploaded_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (event_id, destination, kind) DO UPDATE
+SET camera = excluded.camera, label = excluded.label, start_time = excluded.start_time, event = excluded.event,
+    source = coalesce(object.source, excluded.source), key = excluded.key, state = 'uploaded', last_error = NULL,
+    size_bytes = excluded.size_bytes, sha256 = excluded.sha256, etag = excluded.etag, uploaded_at = excluded.uploaded_at
+WHERE object.state <> 'uploaded' OR object.key IS NULL
+"""
 _IMPORT = """
 INSERT OR IGNORE INTO object (destination, event_id, kind, happened_at, state, attempts, last_error, recorded_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -129,6 +139,13 @@ class Ledger:
             raise LedgerError(
                 f"The ledger {self.path} cannot be opened ({error}); its folder must be writable (S3_STATE_DIR chooses another)."
             ) from error
+
+    def check_is_there(self) -> None:
+        """Raise LedgerError with a sentence when there is no such file."""
+        if not self.path.exists():
+            raise LedgerError(
+                f"There is no ledger in {self.path.parent} yet; start the mirror first, check S3_STATE_DIR, or see 'rebuild'."
+            )
 
     def close(self) -> None:
         """Close; may be called twice."""
@@ -286,6 +303,46 @@ class Ledger:
                 ).fetchall()  # imported without details: forgotten here, so that the scan finds it anew
                 taken += [row[0] for row in rows]
         return sorted(set(taken))
+
+    def entries(self, rows: Sequence[int]) -> list[Entry]:
+        """These entries; those that were imported by name alone are left out."""
+        marks = ",".join("?" * len(rows))
+        sql = f"SELECT {_ENTRY} FROM object WHERE id IN ({marks}) AND event IS NOT NULL"  # noqa: S608
+        return [_entry(row) for row in self.connection.execute(sql, list(rows))]
+
+    def unmirrored(self) -> Iterator[Entry]:
+        """Entries that should be in the bucket and are not, newest first."""
+        sql = f"""SELECT {_ENTRY} FROM object WHERE state IN ('pending', 'failed', 'expired') AND event IS NOT NULL
+                  ORDER BY happened_at DESC"""  # noqa: S608
+        for row in self.connection.execute(sql):
+            yield _entry(row)
+
+    def uploaded_objects(
+        self, condition: str, parameters: Sequence[object], kind: Kind
+    ) -> Iterator[tuple[str, str, str | None, float, str | None, str | None]]:
+        """Key, event id, camera, start (unix seconds), SHA-256 and ETag of uploads; `condition` is over the alias `o`."""
+        sql = f"""
+            SELECT o.key, o.event_id, o.camera, coalesce(o.start_time, o.happened_at), o.sha256, o.etag FROM object o
+            WHERE o.state = 'uploaded' AND o.key IS NOT NULL AND o.kind = ? AND {condition} ORDER BY o.happened_at DESC
+        """  # noqa: S608
+        yield from self.connection.execute(sql, [kind, *parameters])
+
+    def requeue(self, rows: Sequence[int]) -> None:
+        """Make uploaded entries pending again: the bucket does not have them (any more)."""
+        with self._transaction(durable=True) as connection:
+            connection.executemany(
+                "UPDATE object SET state = 'pending', attempts = 0, deferrals = 0, next_attempt_at = 0, etag = NULL WHERE id = ?",
+                [(row,) for row in rows],
+            )
+
+    def adopt(self, outcomes: Sequence[Outcome], now: float) -> int:
+        """Take in objects that the bucket has; what the ledger knows as uploaded with a key stays as it is.
+
+        Returns how many were new.
+        """
+        with self._transaction(durable=True) as connection:
+            rows = [(*_record_values(o.entry, now), o.size_bytes, o.sha256, o.etag, o.uploaded_at) for o in outcomes]
+            return sum(connection.execute(_ADOPT, row).rowcount for row in rows)
 
     def forget(self, rows: Sequence[int]) -> None:
         """Drop these entries."""

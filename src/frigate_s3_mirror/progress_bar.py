@@ -21,6 +21,28 @@ class _Rate(ProgressColumn):
         return Text(f"{speed:,.0f}/s" if speed else "", "dim")
 
 
+Step = Callable[[str, int, int | None], None]
+"""Takes what is being done, how far it is, and of how many."""
+
+
+@contextmanager
+def progress_on_stderr(title: str) -> Iterator[Step]:
+    """A bar whose text follows the step, on stderr, so that results on stdout stay clean."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _step, _done, _total: None
+        return
+    with _progress(console) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda step, done, total: progress.update(task, description=step, completed=done, total=total)
+
+
+def _progress(console: Console) -> Progress:
+    description = TextColumn("{task.description}")
+    columns = (description, BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(compact=True))
+    return Progress(*columns, console=console)
+
+
 @contextmanager
 def progress_bar(title: str, console: Console | None = None) -> Iterator[Advance]:
     """Show a bar while the block runs; what the block prints appears above it."""
@@ -28,7 +50,6 @@ def progress_bar(title: str, console: Console | None = None) -> Iterator[Advance
     if not console.is_terminal:
         yield lambda _done, _total: None
         return
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(compact=True))
-    with Progress(*columns, console=console) as progress:
+    with _progress(console) as progress:
         task = progress.add_task(title, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -5,6 +5,7 @@ obstore's own retries are off; whether and when to try again is decided by the u
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import time
@@ -23,12 +24,15 @@ from frigate_s3_mirror.retry import ErrorClass
 from frigate_s3_mirror.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from http.client import HTTPConnection
 
+    from obstore import GetResult
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 LARGE_BODY = 32 * 1024 * 1024
 """Bytes from which a body is streamed from disk in parts, so that memory stays flat."""
+_LIST_PAGE = 1000
 _PART = 8 * 1024 * 1024
 _SMALL = 1024 * 1024  # bytes; what nearly every snapshot is
 _TIMEOUT = "95s"  # a small body at 16 KB/s and half a minute more: a slower request counts as stalled
@@ -104,7 +108,20 @@ class Stored:
 
     size_bytes: int
     etag: str
+    modified_at: float
+    """Unix seconds."""
     metadata: dict[str, str]
+    """Names in lower case, values as they were sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object as a listing tells of it; `modified_at` in unix seconds."""
+
+    key: str
+    size_bytes: int
+    etag: str
+    modified_at: float
 
 
 class Store(Protocol):
@@ -199,8 +216,38 @@ class ObjectStore:
             raise _no_object(key) from error
         except (BaseError, OSError) as error:
             raise classify(error, self._bucket) from error
-        metadata = {str(name).lower(): str(value) for name, value in found.attributes.items()}
-        return Stored(found.meta["size"], (found.meta["e_tag"] or "").strip('"'), metadata)
+        return _stored(found)
+
+    def list(self, prefix: str) -> Iterator[list[Listed]]:
+        """Pages of what is under the prefix. Raises StoreError."""
+        try:
+            for page in obstore.list(self._patient_store, prefix or None, chunk_size=_LIST_PAGE):
+                yield [
+                    Listed(
+                        item["path"], item["size"], (item["e_tag"] or "").strip('"'), item["last_modified"].timestamp()
+                    )
+                    for item in page
+                ]
+        except (BaseError, OSError) as error:
+            raise classify(error, self._bucket) from error
+
+    def download(self, key: str, file: BinaryIO) -> tuple[Stored, str]:
+        """Write the object's content into the file, a part at a time; returns what it is and its SHA-256.
+
+        Raises StoreError.
+        """
+        digest = hashlib.sha256()
+        try:
+            found = obstore.get(self._patient_store, key)
+            for part in found.stream():
+                chunk = bytes(part)
+                digest.update(chunk)
+                file.write(chunk)
+        except FileNotFoundError as error:
+            raise _no_object(key) from error
+        except (BaseError, OSError) as error:
+            raise classify(error, self._bucket) from error
+        return _stored(found), digest.hexdigest()
 
     def retry_after(self, key: str) -> float | None:
         """See Store.retry_after. obstore hands out no headers of a refusal, so a signed HEAD asks once more."""
@@ -281,6 +328,13 @@ def classify(error: Exception, bucket: str = "") -> StoreError:
     if code == "InvalidArgument" and "torage" in (message or ""):
         return StoreError(ErrorClass.CONFIGURATION, f"{said}: check S3_STORAGE_CLASS.", code=code, status=status)
     return _by_status(error, status, said, code)
+
+
+def _stored(found: GetResult) -> Stored:
+    metadata = {str(name).lower(): str(value) for name, value in found.attributes.items()}
+    return Stored(
+        found.meta["size"], (found.meta["e_tag"] or "").strip('"'), found.meta["last_modified"].timestamp(), metadata
+    )
 
 
 def _no_object(key: str) -> StoreError:

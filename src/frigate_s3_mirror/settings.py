@@ -98,6 +98,10 @@ class Settings(BaseModel):
         2_000_000_000, alias="S3_SPOOL_MAX",
         description="Most that is kept in the spool folder of snapshots that S3 could not take, in case Frigate deletes them; 0 keeps none.",
     )  # fmt: skip
+    retention_days: int | None = Field(
+        None, alias="S3_RETENTION_DAYS", ge=1, le=36500,
+        description="For `lifecycle`: after how many days the bucket itself deletes snapshots. The mirror never deletes. Not set: never.",
+    )  # fmt: skip
     max_failed_retries: int = Field(
         3, alias="S3_MAX_FAILED_RETRIES", ge=1, le=1000,
         description="How often an upload that S3 or the disk refuses for its own sake is tried before it is marked failed. "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 from dataclasses import dataclass
@@ -81,6 +82,16 @@ def open_source(clips_dir: Path, source: str) -> tuple[int, int]:
         os.close(descriptor)
         raise SourceRefusedError(f"{source} is empty (0 bytes); Frigate never finished it")
     return descriptor, status.st_size
+
+
+def file_digests(path: Path) -> tuple[str, str]:
+    """SHA-256 and MD5 of a file, in hexadecimal. Raises OSError."""
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(1024 * 1024):
+            sha256.update(chunk)
+            md5.update(chunk)
+    return sha256.hexdigest(), md5.hexdigest()
 
 
 def clips_dir_problem(clips_dir: Path) -> str | None:
