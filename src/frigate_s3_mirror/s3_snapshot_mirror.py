@@ -37,6 +37,7 @@ from frigate_s3_mirror.units import format_duration
 from frigate_s3_mirror.uploader import Uploader
 
 _SPOOL_PAGE = 500
+_STARTING = Condition(Health.DEGRADED, "Starting.")
 _ONCE_PATIENCE = 30.0  # seconds that `--once` keeps trying while S3 does not answer
 
 
@@ -66,7 +67,7 @@ class Mirror:
         self._scans = ScanLoop(settings, self.discovery, self._calls, self._exports, self.clock)
         self._heartbeat = Heartbeat(settings, store, self.uploader, self.clock)
         self._reports = Reports(settings, self._calls, self.spool, self._scans.prove, self.clock)
-        self._condition = Condition(Health.OK)
+        self._condition = _STARTING
         self._condition_since = self.clock.now()
         self._homeless: dict[tuple[str, Kind], int] = {}
         """Entries that the ledger could not take (a full disk), by the negative row that stands for them."""
@@ -284,7 +285,7 @@ class Mirror:
     def _note_start(self) -> None:
         self.ledger.note(
             pid=os.getpid(), version=__version__, started_at=self.clock.now(), stopped_at=None,
-            health=Health.DEGRADED, reason="Starting.", health_since=self.clock.now(),
+            health=_STARTING.health, reason=_STARTING.reason, health_since=self.clock.now(),
         )  # fmt: skip
 
     def _note_condition(self) -> None:
