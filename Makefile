@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 UV = $(shell command -v uv || echo $(BIN)/uv)
 
-.PHONY: demo test check unit integration test-faults test-frigate bench docs lock format clean
+.PHONY: demo test check unit integration test-faults test-ceph test-frigate bench docs lock format clean
 
 demo: $(VENV)/ready
 	@$(BIN)/python -m frigate_s3_mirror.demo $(ARGS)
@@ -26,6 +26,10 @@ unit integration: $(VENV)/ready
 # The patch in a real Frigate: FRIGATE_SOURCE=/path/of/its/checkout, FRIGATE_PYTHON=a Python that has its packages.
 test-frigate: $(VENV)/ready
 	$(BIN)/python -m pytest -s tests/patch/test_real_frigate.py $(ARGS)
+
+# Against a real Ceph, from Debian's packages radosgw ceph-mon ceph-osd ceph-mgr ceph-common faketime; needs root.
+test-ceph: $(VENV)/ready
+	$(BIN)/python -m pytest tests/ceph $(ARGS)
 
 # `make test` runs the same faults in a shorter form; this takes an hour or so and prints its figures.
 test-faults: $(VENV)/ready

@@ -154,8 +154,9 @@ with_host_pip() {
     for minor in {17..36}; do # Frigate's Debian 12 has glibc 2.36; pip wants every tag by its name
         platforms+=(--platform "manylinux_2_${minor}_$(machine)")
     done
-    python3 -m pip install --quiet --disable-pip-version-check --no-cache-dir --target "$1" --only-binary=:all: \
-        "${platforms[@]}" --implementation cp --python-version "$python" --require-hashes --requirement "$here/requirements/runtime.txt"
+    # Without dependencies: the lock file names every one, and those of the host are no concern.
+    PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps \
+        --target "$1" --only-binary=:all: "${platforms[@]}" --implementation cp --python-version "$python" --require-hashes --requirement "$here/requirements/runtime.txt"
 }
 
 with_uv() {
@@ -168,7 +169,7 @@ with_image() {
     [[ -n $image ]] && docker image inspect "$image" >/dev/null 2>&1 || return 1
     docker run --rm --entrypoint python3 --user "$(id -u):$(id -g)" --env HOME=/tmp \
         --volume "$here/requirements:/requirements:ro" --volume "$1:/lib-of-mirror" "$image" \
-        -m pip install --quiet --disable-pip-version-check --no-cache-dir --target /lib-of-mirror --only-binary=:all: \
+        -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps --target /lib-of-mirror --only-binary=:all: \
         --require-hashes --requirement /requirements/runtime.txt
 }
 

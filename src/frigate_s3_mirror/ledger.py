@@ -71,7 +71,7 @@ WHERE id = ? AND state <> 'uploaded'
 """
 _ENTRY = "id, event, kind, source, key, state, happened_at, attempts, deferrals, next_attempt_at, last_error"
 # A due time further ahead than any backoff comes from a clock that was set back since: it is due, too.
-_DUE = f"""SELECT {_ENTRY} FROM object WHERE state = ?1 AND (next_attempt_at <= ?2 OR next_attempt_at > ?2 + 3600)
+_DUE = f"""SELECT {_ENTRY} FROM object WHERE state = ?1 AND (next_attempt_at <= ?2 OR next_attempt_at > ?2 + 600)
            ORDER BY happened_at DESC LIMIT ?3"""  # noqa: S608
 _OLDEST = f"SELECT {_ENTRY} FROM object WHERE state = 'pending' AND happened_at > ? ORDER BY happened_at LIMIT ?"  # noqa: S608
 _ADOPT = """
@@ -247,7 +247,7 @@ class Ledger:
     def next_due(self, now: float) -> float | None:
         """Unix seconds of the earliest next attempt of a pending entry after `now`, or None."""
         row = self.connection.execute(
-            "SELECT min(next_attempt_at) FROM object WHERE state = 'pending' AND next_attempt_at BETWEEN ?1 AND ?1 + 3600",
+            "SELECT min(next_attempt_at) FROM object WHERE state = 'pending' AND next_attempt_at BETWEEN ?1 AND ?1 + 600",
             (now,),
         ).fetchone()
         return None if row[0] is None else float(row[0])

@@ -205,7 +205,7 @@ class ObjectStore:
                 max_concurrency=2,
             )
         except (BaseError, OSError) as error:
-            raise classify(error, self._bucket) from error
+            raise _refused_put(classify(error, self._bucket), upload) from error
         return (result["e_tag"] or "").strip('"')
 
     def describe(self, key: str) -> Stored:
@@ -335,6 +335,16 @@ def _stored(found: GetResult) -> Stored:
     return Stored(
         found.meta["size"], (found.meta["e_tag"] or "").strip('"'), found.meta["last_modified"].timestamp(), metadata
     )
+
+
+def _refused_put(error: StoreError, upload: Upload) -> StoreError:
+    """Ceph and others refuse a storage class that they lack with a bare InvalidArgument."""
+    if error.code != "InvalidArgument" or error.error_class is not ErrorClass.OBJECT:
+        return error
+    if upload.storage_class in {None, "STANDARD"}:
+        return error
+    sentence = f"S3 says InvalidArgument, likely to the storage class {upload.storage_class}: check S3_STORAGE_CLASS."
+    return StoreError(ErrorClass.CONFIGURATION, sentence, code=error.code, status=error.status)
 
 
 def _no_object(key: str) -> StoreError:
