@@ -253,7 +253,7 @@ class Uploader:
 
     def _work(self) -> None:
         while (entry := self._take()) is not None:
-            outcome = self._attempt(entry)
+            outcome = self.attempt(entry)
             with self._turn:
                 self._flying -= 1
                 self._finished.append(outcome)
@@ -262,8 +262,8 @@ class Uploader:
             if is_first or self._stopping:
                 self._in_loop(self._news.set)
 
-    def _attempt(self, entry: Entry) -> Outcome:
-        """What one attempt came to."""
+    def attempt(self, entry: Entry) -> Outcome:
+        """What one attempt came to; for the worker threads."""
         self._pace(entry)
         try:
             outcome = self.sender.send(entry)

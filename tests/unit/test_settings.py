@@ -53,6 +53,10 @@ WRONG = [
     ("S3_LOG_LEVEL", "loud", "S3_LOG_LEVEL must be"),
     ("S3_HEARTBEAT_INTERVAL", "1s", "S3_HEARTBEAT_INTERVAL must be at least 5"),
     ("S3_SECRET_KEY_FILE", "/run/secrets/none", "S3_SECRET_KEY and S3_SECRET_KEY_FILE are both set"),
+    ("S3_OVERWRITE", "always", "S3_OVERWRITE must be never or changed, not 'always'."),
+    ("S3_SPOOL_MAX", "plenty", "S3_SPOOL_MAX 'plenty' is not a size"),
+    ("S3_RETENTION_DAYS", "0", "S3_RETENTION_DAYS must be at least 1"),
+    ("FRIGATE_RETENTION_DAYS", "ten", "FRIGATE_RETENTION_DAYS must be a number, not 'ten'."),
     ("S3_REGION_FILE", "/run/secrets/none", "S3_REGION_FILE names '/run/secrets/none', which cannot be read"),
 ]
 
