@@ -12,6 +12,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -31,7 +32,7 @@ from frigate_s3_mirror.scan import FrigateScan
 from frigate_s3_mirror.sending import Sender
 from frigate_s3_mirror.settings import load
 from frigate_s3_mirror.spool import Spool
-from frigate_s3_mirror.uploader import Uploader
+from frigate_s3_mirror.uploader import Backlog, Uploader
 
 ANSWERS = ("stores", "loses the answer", "transient", "configuration", "object")
 
