@@ -38,9 +38,9 @@ test-faults: $(VENV)/ready
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks $(ARGS)
 
-# The settings table is made from the code.
+# The tables of settings and errors are made from the code.
 docs: $(VENV)/ready
-	$(BIN)/python -m frigate_s3_mirror.documentation docs/settings.md
+	$(BIN)/python -m frigate_s3_mirror.documentation docs
 
 format: $(VENV)/ready
 	$(BIN)/ruff format .

@@ -16,7 +16,8 @@ from frigate_s3_mirror import __version__
 from frigate_s3_mirror.finding import Finding, failed, ok, skipped, warning
 from frigate_s3_mirror.keys import encode_metadata, own_key, site_name
 from frigate_s3_mirror.retry import ErrorClass
-from frigate_s3_mirror.s3 import ObjectStore, StoreError, Upload, md5_of_etag
+from frigate_s3_mirror.s3 import ObjectStore, Upload, md5_of_etag
+from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.settings import Settings, load
 from frigate_s3_mirror.units import format_size
 

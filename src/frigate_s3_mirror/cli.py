@@ -70,7 +70,7 @@ def run(
     bucket; 78 when the settings are wrong.
     """
     from frigate_s3_mirror.lifetime import AlreadyRunningError
-    from frigate_s3_mirror.s3 import StoreError
+    from frigate_s3_mirror.s3_errors import StoreError
     from frigate_s3_mirror.s3_snapshot_mirror import Mirror
 
     loaded = settings_or_exit(log=True)

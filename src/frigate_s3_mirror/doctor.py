@@ -11,7 +11,7 @@ from typing import Any
 from frigate_s3_mirror import __version__, bucket_checks, local_checks, network_checks
 from frigate_s3_mirror.events import FrigateError
 from frigate_s3_mirror.finding import Finding, Verdict, failed, ok, skipped, warning
-from frigate_s3_mirror.s3 import StoreError
+from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.settings import Loaded, Settings, SettingsError, load
 
 EXIT_FINE, EXIT_FAILED, EXIT_CONFIGURATION = 0, 1, 78

@@ -1,4 +1,4 @@
-"""The settings table of docs/settings.md, made from `settings.py` so that it cannot be wrong."""
+"""The tables of docs/settings.md and docs/errors.md, made from the code so that they cannot be wrong."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 import sys
 from pathlib import Path
 
+from frigate_s3_mirror.retry import ErrorClass
+from frigate_s3_mirror.s3_errors import CODES, NO_ANSWER, STATUSES, UNKNOWN
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.units import format_duration
 
@@ -26,11 +28,33 @@ def settings_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def with_table(page: str) -> str:
-    """The page with its table of settings made anew."""
-    return re.sub(r"^\| Variable \|.*?(?=^(?!\|)|\Z)", lambda _: settings_table(), page, flags=re.MULTILINE | re.DOTALL)
+def errors_table() -> str:
+    """A Markdown table: what S3 (or the way to it) says, its class, what to do."""
+    lines = ["| What is said | Class | What it means |", "| --- | --- | --- |"]
+    lines += [f"| `{code}` | {error_class} | {advice} |" for code, (error_class, advice) in CODES.items()]
+    for statuses, error_class, advice in STATUSES:
+        shown = ", ".join(str(status) for status in sorted(statuses) if status < 500)
+        more = " and 5xx" if max(statuses) >= 500 else ""
+        lines.append(f"| status {shown}{more}, other codes | {error_class} | {advice} |")
+    lines += [
+        f"| no answer: {' / '.join(words)} | {error_class} | {advice} |" for words, error_class, advice in NO_ANSWER
+    ]
+    lines.append(f"| anything else | {ErrorClass.TRANSIENT} | {UNKNOWN} |")
+    return "\n".join(lines) + "\n"
+
+
+TABLES = {"settings.md": ("| Variable |", settings_table), "errors.md": ("| What is said |", errors_table)}
+"""Each page's name with the beginning of its table."""
+
+
+def with_table(name: str, page: str) -> str:
+    """The page with its table made anew."""
+    beginning, table = TABLES[name]
+    pattern = rf"^{re.escape(beginning)}.*?(?=^(?!\|)|\Z)"
+    return re.sub(pattern, lambda _: table(), page, flags=re.MULTILINE | re.DOTALL)
 
 
 if __name__ == "__main__":
-    path = Path(sys.argv[1])
-    path.write_text(with_table(path.read_text()))
+    for name in TABLES:
+        path = Path(sys.argv[1]) / name
+        path.write_text(with_table(name, path.read_text()))

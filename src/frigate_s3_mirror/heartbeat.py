@@ -11,7 +11,8 @@ from frigate_s3_mirror import __version__
 from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.keys import own_key, site_name
 from frigate_s3_mirror.retry import Circuit
-from frigate_s3_mirror.s3 import Store, StoreError, Upload
+from frigate_s3_mirror.s3 import Store, Upload
+from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.uploader import Uploader
 

@@ -13,7 +13,8 @@ from frigate_s3_mirror.keys import KeyParts, parse_key
 from frigate_s3_mirror.ledger import FILE_NAME, Ledger, time_of_id
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.lifetime import StateLock
-from frigate_s3_mirror.s3 import Listed, ObjectStore, Stored, StoreError
+from frigate_s3_mirror.s3 import Listed, ObjectStore, Stored
+from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.settings import Settings
 
 Advance = Callable[[int, int | None], None]

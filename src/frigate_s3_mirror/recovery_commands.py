@@ -42,7 +42,7 @@ def verify(  # options, given by name
     from frigate_s3_mirror.events import FrigateError
     from frigate_s3_mirror.ledger import LedgerError
     from frigate_s3_mirror.progress_bar import progress_on_stderr
-    from frigate_s3_mirror.s3 import StoreError
+    from frigate_s3_mirror.s3_errors import StoreError
     from frigate_s3_mirror.verify import Verification, why_not
 
     settings = settings_or_exit().settings
@@ -81,7 +81,7 @@ def restore(
     """
     from frigate_s3_mirror.progress_bar import progress_on_stderr
     from frigate_s3_mirror.restore import Restoration
-    from frigate_s3_mirror.s3 import StoreError
+    from frigate_s3_mirror.s3_errors import StoreError
 
     settings = settings_or_exit().settings
     try:
@@ -109,7 +109,7 @@ def rebuild() -> None:
     from frigate_s3_mirror.ledger import LedgerError
     from frigate_s3_mirror.lifetime import AlreadyRunningError
     from frigate_s3_mirror.progress_bar import progress_on_stderr
-    from frigate_s3_mirror.s3 import StoreError
+    from frigate_s3_mirror.s3_errors import StoreError
     from frigate_s3_mirror.verify import why_not
 
     settings = settings_or_exit().settings

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from frigate_s3_mirror.retry import ErrorClass
+from frigate_s3_mirror.s3_errors import StoreError, classify, first_line
 from frigate_s3_mirror.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from http.client import HTTPConnection
 
-    from obstore import GetResult
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 LARGE_BODY = 32 * 1024 * 1024
@@ -38,56 +38,6 @@ _SMALL = 1024 * 1024  # bytes; what nearly every snapshot is
 _TIMEOUT = "95s"  # a small body at 16 KB/s and half a minute more: a slower request counts as stalled
 _PATIENT_TIMEOUT = "1h"  # for one large body, or one part of it
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
-
-# Server's <Code> to class and advice. Codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html and
-# what rclone, moto and Ceph answered in our tests. What is not here is decided by its status, see `classify`.
-_CONFIGURATION_CODES = {
-    "AccessDenied": "the key may not write here; allow s3:PutObject on the bucket and prefix",
-    "AccountProblem": "the account has a problem; look at the provider's console",
-    "AllAccessDisabled": "access to the bucket is disabled; look at the provider's console",
-    "AuthorizationHeaderMalformed": "the region does not fit the bucket; set S3_REGION",
-    "IllegalLocationConstraintException": "the region does not fit the bucket; set S3_REGION",
-    "InvalidAccessKeyId": "S3 does not know this access key; check S3_ACCESS_KEY",
-    "InvalidBucketName": "this is not a valid bucket name; check S3_BUCKET",
-    "InvalidStorageClass": "the server lacks this storage class; check S3_STORAGE_CLASS",
-    "KMS.DisabledException": "the KMS key is disabled; check S3_SSE_KMS_KEY_ID",
-    "KMS.NotFoundException": "the KMS key does not exist; check S3_SSE_KMS_KEY_ID",
-    "NoSuchBucket": "there is no such bucket; create it, or check S3_BUCKET and S3_ENDPOINT_URL",
-    "NotImplemented": "the server lacks something that was asked for; check S3_STORAGE_CLASS, S3_SSE and S3_PROVIDER",
-    "NotSignedUp": "the account is not signed up for S3",
-    "PermanentRedirect": "the bucket is in another region; check S3_REGION and S3_ENDPOINT_URL",
-    "QuotaExceeded": "the quota is used up; free space or raise it",
-    "SignatureDoesNotMatch": "the signature is wrong; check S3_SECRET_KEY and S3_REGION",
-}
-_TRANSIENT_CODES = {
-    "ExpiredToken": "the credentials expired and will be renewed",
-    "RequestTimeTooSkewed": "the clock of this machine is wrong; set it right (NTP)",
-    "SlowDown": "S3 asks to slow down",
-    "RequestTimeout": "the connection is too slow or broke",
-    "OperationAborted": "another request was in the way",
-    "BadDigest": "the body was damaged on its way",
-    "XAmzContentSHA256Mismatch": "the body was damaged on its way",
-}
-_OBJECT_CODES = {
-    "EntityTooLarge": "the file is larger than the server takes",
-    "KeyTooLongError": "the key is longer than 1024 bytes; shorten S3_PATH_PREFIX or S3_KEY_TEMPLATE",
-    "MetadataTooLarge": "the metadata is larger than 2 KB",
-}
-
-
-class StoreError(Exception):
-    """A request to S3 failed: what it means for the next try, what S3 said, and what a person can do."""
-
-    def __init__(self, error_class: ErrorClass, sentence: str, *, code: str = "", status: int | None = None) -> None:
-        super().__init__(sentence)
-        self.error_class = error_class
-        self.code = code
-        self.status = status
-
-    @property
-    def asks_for_less(self) -> bool:
-        """Whether the server wants fewer requests."""
-        return self.status == 429 or self.code in {"SlowDown", "TooManyRequests", "RequestLimitExceeded"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +133,7 @@ class ObjectStore:
             self._patient_store = _client(settings.bucket, config, client, _PATIENT_TIMEOUT)
         except BaseError as error:
             raise StoreError(
-                ErrorClass.CONFIGURATION, f"The S3 settings make no client: {_first_line(error)}"
+                ErrorClass.CONFIGURATION, f"The S3 settings make no client: {first_line(error)}"
             ) from error
 
     def put(self, upload: Upload, *, create: bool = False) -> str:
@@ -303,38 +253,10 @@ def parse_retry_after(text: str | None, now: float | None = None) -> float | Non
     return max(0.0, at - (time.time() if now is None else now))
 
 
-def classify(error: Exception, bucket: str = "") -> StoreError:
-    """Say once what an error means, from the server's `<Code>`, the status and the kind of exception.
-
-    Unknown ones are transient: trying again is the harmless mistake.
-    """
-    text = str(error)
-    code = _between(text, r"<Code>([^<]{1,80})</Code>")
-    message = _between(text, r"<Message>([^<]{1,300})</Message>")
-    found = re.search(r"status(?: code)?: (\d{3})", text)
-    status = int(found.group(1)) if found else None
-    said = f"S3 says {code or f'status {status}'}" + (f" ({message.rstrip('.')})" if message else "")
-    if isinstance(error, AlreadyExistsError):
-        return StoreError(ErrorClass.OBJECT, "There is an object under this key already.", code=code, status=412)
-    if code in _CONFIGURATION_CODES:
-        name = f" '{bucket}'" if code == "NoSuchBucket" and bucket else ""
-        return StoreError(
-            ErrorClass.CONFIGURATION, f"{said}: {_CONFIGURATION_CODES[code]}{name}.", code=code, status=status
-        )
-    if code in _TRANSIENT_CODES:
-        return StoreError(ErrorClass.TRANSIENT, f"{said}: {_TRANSIENT_CODES[code]}.", code=code, status=status)
-    if code in _OBJECT_CODES:
-        return StoreError(ErrorClass.OBJECT, f"{said}: {_OBJECT_CODES[code]}.", code=code, status=status)
-    if code == "InvalidArgument" and "torage" in (message or ""):
-        return StoreError(ErrorClass.CONFIGURATION, f"{said}: check S3_STORAGE_CLASS.", code=code, status=status)
-    return _by_status(error, status, said, code)
-
-
 def _stored(found: GetResult) -> Stored:
     metadata = {str(name).lower(): str(value) for name, value in found.attributes.items()}
-    return Stored(
-        found.meta["size"], (found.meta["e_tag"] or "").strip('"'), found.meta["last_modified"].timestamp(), metadata
-    )
+    meta = found.meta
+    return Stored(meta["size"], (meta["e_tag"] or "").strip('"'), meta["last_modified"].timestamp(), metadata)
 
 
 def _refused_put(error: StoreError, upload: Upload) -> StoreError:
@@ -350,60 +272,6 @@ def _refused_put(error: StoreError, upload: Upload) -> StoreError:
 def _no_object(key: str) -> StoreError:
     """A request for one object found nothing; unlike a PUT's 404, that says nothing about the bucket."""
     return StoreError(ErrorClass.TRANSIENT, f"There is no object {key} in the bucket.", code="NoSuchKey", status=404)
-
-
-def _by_status(error: Exception, status: int | None, said: str, code: str) -> StoreError:
-    if status is None:
-        return _without_answer(error)
-    if status == 301 or status in {401, 403}:
-        advice = (
-            "check S3_REGION and S3_ENDPOINT_URL"
-            if status == 301
-            else "check S3_ACCESS_KEY, S3_SECRET_KEY and what the key may do"
-        )
-        return StoreError(ErrorClass.CONFIGURATION, f"{said}: {advice}.", code=code, status=status)
-    if status == 404:
-        return StoreError(
-            ErrorClass.CONFIGURATION,
-            f"{said}: check S3_BUCKET and S3_ENDPOINT_URL.",
-            code=code,
-            status=status,
-        )
-    if status >= 500 or status in {408, 409, 425, 429}:
-        return StoreError(ErrorClass.TRANSIENT, f"{said}; it will be tried again.", code=code, status=status)
-    if status in {400, 411, 413, 414, 431} and code in {
-        "InvalidArgument",
-        "InvalidRequest",
-        "KeyTooLong",
-        "",
-    }:
-        return StoreError(ErrorClass.OBJECT, f"{said}: the server refuses this object.", code=code, status=status)
-    return StoreError(ErrorClass.TRANSIENT, f"{said}; it will be tried again.", code=code, status=status)
-
-
-# What an error without any answer of S3 says, to what it means; the first that fits counts.
-_NO_ANSWER = (
-    (("169.254.169.254", "missing credentials", "no credential"), ErrorClass.CONFIGURATION,
-     "No credentials were found: set S3_ACCESS_KEY and S3_SECRET_KEY."),
-    (("certificate",), ErrorClass.CONFIGURATION,
-     "The server's certificate is not trusted: for a private authority set S3_CA_BUNDLE to its PEM file."),
-    (("dns error", "lookup address"), ErrorClass.TRANSIENT,
-     "The S3 host name is not found (DNS): check the network and S3_ENDPOINT_URL."),
-    (("connection refused", "os error 111"), ErrorClass.TRANSIENT,
-     "The S3 server refuses connections: is it running, and is S3_ENDPOINT_URL right?"),
-    (("timed out", "timeout"), ErrorClass.TRANSIENT, "S3 did not answer in time."),
-)  # fmt: skip
-
-
-def _without_answer(error: Exception) -> StoreError:
-    """Errors before any answer of S3: credentials, TLS, DNS, refused or broken connections, files that break off."""
-    if isinstance(error, OSError):
-        return StoreError(ErrorClass.OBJECT, f"The file cannot be read ({error.strerror or error}).")
-    text = str(error).lower()
-    for words, error_class, sentence in _NO_ANSWER:
-        if any(word in text for word in words):
-            return StoreError(error_class, sentence)
-    return StoreError(ErrorClass.TRANSIENT, f"The connection to S3 failed ({_first_line(error)}).")
 
 
 def _client(bucket: str, config: S3Config, client: ClientConfig, timeout: str) -> S3Store:
@@ -432,13 +300,3 @@ def _endpoint(settings: Settings) -> str:
     url = urlsplit(endpoint)
     host = url.netloc if url.netloc.startswith(f"{settings.bucket}.") else f"{settings.bucket}.{url.netloc}"
     return f"{url.scheme}://{host}"
-
-
-def _between(text: str, pattern: str) -> str:
-    match = re.search(pattern, text)
-    return match.group(1).strip() if match else ""
-
-
-def _first_line(error: Exception) -> str:
-    line = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return line.strip().rstrip(".")[:300]

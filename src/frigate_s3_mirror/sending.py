@@ -13,7 +13,8 @@ from frigate_s3_mirror.keys import CONTENT_TYPES, object_metadata
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.logs import logger
 from frigate_s3_mirror.retry import ErrorClass
-from frigate_s3_mirror.s3 import Store, Stored, StoreError, Upload, md5_of_etag
+from frigate_s3_mirror.s3 import Store, Stored, Upload, md5_of_etag
+from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.settings import Settings
 
 

@@ -22,7 +22,7 @@ from frigate_s3_mirror.lifecycle import State, after_error
 from frigate_s3_mirror.logs import logger
 from frigate_s3_mirror.pacer import Pacer
 from frigate_s3_mirror.retry import Breaker, Circuit, Concurrency, ErrorClass
-from frigate_s3_mirror.s3 import StoreError
+from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.sending import Sender
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sources import SourceRefusedError, SourceVanishedError

@@ -19,7 +19,8 @@ from frigate_s3_mirror.events import Filters
 from frigate_s3_mirror.keys import parse_key
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger import FILE_NAME, Ledger, time_of_id
-from frigate_s3_mirror.s3 import ObjectStore, StoreError, md5_of_etag
+from frigate_s3_mirror.s3 import ObjectStore, md5_of_etag
+from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.scan import FrigateScan
 from frigate_s3_mirror.scope import Scope
 from frigate_s3_mirror.settings import Settings

@@ -66,7 +66,7 @@ from frigate_s3_mirror.network_checks import (
     judge_way,
     reach,
 )
-from frigate_s3_mirror.s3 import StoreError, classify
+from frigate_s3_mirror.s3_errors import StoreError, classify
 from frigate_s3_mirror.settings import Settings, load
 
 NOW = 1_800_000_000.0

@@ -27,7 +27,8 @@ from frigate_s3_mirror.events import Filters, FrigateDatabase
 from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.retry import ErrorClass
-from frigate_s3_mirror.s3 import Stored, StoreError, Upload
+from frigate_s3_mirror.s3 import Stored, Upload
+from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.scan import FrigateScan
 from frigate_s3_mirror.sending import Sender
 from frigate_s3_mirror.settings import load
