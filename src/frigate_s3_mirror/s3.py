@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from http.client import HTTPConnection
 
+    from obstore import GetResult
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 LARGE_BODY = 32 * 1024 * 1024

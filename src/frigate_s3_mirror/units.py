@@ -72,7 +72,9 @@ def format_size(size_bytes: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """A short human duration with the two largest units, "3 s", "2 min 5 s", "4 h 10 min", "3 d 2 h"."""
+    """A short human duration with the two largest units, "12 ms", "3 s", "2 min 5 s", "4 h 10 min", "3 d 2 h"."""
+    if 0 < seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 60:
         return f"{seconds:.1f} s" if 0 < seconds < 10 else f"{seconds:.0f} s"
     left, parts = int(seconds), []
