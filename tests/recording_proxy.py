@@ -29,6 +29,7 @@ from urllib.parse import unquote, urlsplit
 
 from http_messages import Message, Server, read_body, read_head
 
+_DRIP_SECONDS = 0.005
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -45,6 +46,8 @@ class FaultKind(StrEnum):
     """The connection ends in the answer's first line: the server did what was asked."""
     WRONG_ETAG = "wrong etag"
     """The answer bears an ETag of something else."""
+    DRIP = "drip"
+    """The answer comes a byte at a time."""
     HANG = "hang"
     """No answer until `RecordingProxy.release` or the end; the server sees nothing."""
 
@@ -239,7 +242,7 @@ class RecordingProxy:
         answer = self._answer(request, fault, server)
         server_status = 0 if answer is None else int(answer.first_line[1])
         told = 0
-        if fault is None or fault.kind is FaultKind.WRONG_ETAG:
+        if fault is None or fault.kind in {FaultKind.WRONG_ETAG, FaultKind.DRIP}:
             assert answer is not None
             told = server_status
         elif fault.kind is FaultKind.ANSWER:
@@ -310,7 +313,12 @@ def _deliver(client: socket.socket, answer: Message | None, fault: Fault | None)
     if fault is not None and fault.kind is FaultKind.CUT:
         client.sendall(answer.head[:6])  # within the first line: some clients take a torn head for an answer
         return False
-    client.sendall(answer.head + answer.body)
+    if fault is not None and fault.kind is FaultKind.DRIP:
+        for byte in answer.head + answer.body:
+            client.sendall(bytes((byte,)))
+            time.sleep(_DRIP_SECONDS)
+    else:
+        client.sendall(answer.head + answer.body)
     return answer.headers.get("connection", "").lower() != "close" and (
         "content-length" in answer.headers or not answer.body or "transfer-encoding" in answer.headers
     )

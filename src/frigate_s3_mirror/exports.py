@@ -26,10 +26,10 @@ class Exports:
         self._primary = Kind.SNAPSHOT if Kind.SNAPSHOT in settings.artifacts else settings.artifacts[0]
         self._told = False
 
-    def import_into_ledger(self, now: float) -> None:
-        """A ledger that was not there takes over what the text files say."""
+    def import_into_ledger(self, now: float) -> int:
+        """A ledger that was not there takes over what the text files say; returns how many entries that were."""
         if not self._ledger.is_new:
-            return
+            return 0
         try:
             failed = self._files.read_failed()
         except (OSError, ValueError) as error:
@@ -45,12 +45,13 @@ class Exports:
             logger().warning(
                 "S3 snapshot mirror: %s cannot be imported (%s)", self._files.uploaded_path, error.strerror
             )
-            return
+            return 0
         if uploaded or known_failed:
             logger().info(
                 "S3 snapshot mirror: ledger was missing, imported uploaded=%d failed=%d from %s ('retry-failed' sends failed ones again)",
                 uploaded, known_failed, self._folder,
             )  # fmt: skip
+        return uploaded + known_failed
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
         """Append what S3 has now, and bring the map of failures up to date."""

@@ -31,13 +31,14 @@ def rebuild(settings: Settings, advance: Advance) -> tuple[int, int]:
     lock.take()
     try:
         ledger.open()
-        return _adopt(settings, store, ledger, advance)
+        return adopt(settings, store, ledger, advance)
     finally:
         ledger.close()
         lock.release()
 
 
-def _adopt(settings: Settings, store: ObjectStore, ledger: Ledger, advance: Advance) -> tuple[int, int]:
+def adopt(settings: Settings, store: ObjectStore, ledger: Ledger, advance: Advance) -> tuple[int, int]:
+    """The same for a ledger that is open and whose state folder is ours. Raises StoreError."""
     adopted = strange = done = 0
 
     def look(named: tuple[Listed, KeyParts]) -> Outcome:

@@ -24,9 +24,11 @@ from frigate_s3_mirror.ledger_thread import LedgerThread
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.lifetime import End, StateLock
 from frigate_s3_mirror.logs import logger
+from frigate_s3_mirror.rebuild import adopt
 from frigate_s3_mirror.reports import Reports
 from frigate_s3_mirror.retry import Circuit, ErrorClass
 from frigate_s3_mirror.s3 import ObjectStore, Store
+from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.scan import FrigateScan
 from frigate_s3_mirror.scan_loop import ScanLoop
 from frigate_s3_mirror.sending import Sender
@@ -47,7 +49,7 @@ class Mirror:
     def __init__(self, settings: Settings, store: Store | None = None, clock: Clock | None = None) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()
-        store = store or ObjectStore(settings)
+        self._store = store = store or ObjectStore(settings)
         self.ledger = Ledger(settings.ledger_dir / FILE_NAME)
         self._lock = StateLock(settings.ledger_dir)
         self._end = End()
@@ -81,13 +83,25 @@ class Mirror:
         self.ledger.open()
         if self.ledger.damaged_path is not None:
             logger().error(
-                "S3 snapshot mirror: the ledger was damaged and is kept as %s; a new one is made from the state files. "
-                "'rebuild' adds what the bucket knows",
+                "S3 snapshot mirror: the ledger was damaged and is kept as %s; a new one is made from the state files",
                 self.ledger.damaged_path,
             )
-        self._exports.import_into_ledger(self.clock.now())
+        imported = self._exports.import_into_ledger(self.clock.now())
+        if self.ledger.damaged_path is not None and not imported:
+            self._adopt_from_bucket()
         self.spool.open()
         self._exports.write()
+
+    def _adopt_from_bucket(self) -> None:
+        """The text files are gone, too: where the key may list, the bucket tells what it has."""
+        if not isinstance(self._store, ObjectStore):
+            return
+        try:
+            adopted, _ = adopt(self.settings, self._store, self.ledger, lambda _done, _total: None)
+        except StoreError as error:
+            logger().warning("S3 snapshot mirror: the bucket cannot tell what it has (%s); see 'rebuild'", error)
+        else:
+            logger().info("S3 snapshot mirror: %d objects of the bucket are in the new ledger", adopted)
 
     def close(self) -> None:
         """Give everything back; may be called twice."""

@@ -119,6 +119,25 @@ def test_a_damaged_ledger_is_set_aside(
     conserved(rclone, events)
 
 
+def test_a_damaged_ledger_without_exports_is_made_from_the_bucket(
+    rclone_proxy: WatchedTarget, frigate: SimulatedFrigate, mirror_for: MakeMirror
+) -> None:
+    """Ledger and text files are gone: the bucket tells, and nothing is sent again."""
+    events = ended(frigate, 10)
+    mirror = mirror_for(frigate, rclone_proxy)
+    assert mirror.command("run", "--once").returncode == 0
+    ledger = frigate.db_path.parent / ".s3-mirror" / "ledger.db"
+    ledger.write_bytes(b"not a ledger\n" * 999)
+    for path in (frigate.clips_dir / "cache").glob(".s3_*"):
+        path.unlink()
+    rclone_proxy.proxy.forget()
+    done = mirror.command("run", "--once")
+    assert done.returncode == 0, done.stdout
+    assert "10 objects of the bucket are in the new ledger" in done.stdout
+    assert rclone_proxy.proxy.requests("PUT") == []
+    conserved(rclone_proxy, events)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system read-only needs root")
 def test_a_read_only_state_folder_is_a_sentence(
     small_disk: Path, rclone: Target, frigate: SimulatedFrigate, mirror_for: MakeMirror

@@ -30,6 +30,7 @@ KINDS = [
     Fault(FaultKind.RESET_AFTER),
     Fault(FaultKind.CUT),
     Fault(FaultKind.WRONG_ETAG),
+    Fault(FaultKind.DRIP),
 ]
 
 

@@ -205,3 +205,7 @@ def test_the_real_packages_of_both_architectures(tmp_path: Path, arch: str, mach
         command = [f"{sys.base_prefix}/bin/python3", "-S", "-m", "frigate_s3_mirror", "--version"]
         shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert shown.stdout.startswith("frigate-s3-mirror "), shown.stderr
+        wrapper = [str(folder / "s3-mirror/frigate-s3-mirror"), "doctor"]
+        asked = subprocess.run(wrapper, env={"PATH": path}, capture_output=True, text=True, check=False)
+        assert asked.returncode == 78
+        assert "S3_BUCKET is not set" in asked.stdout
