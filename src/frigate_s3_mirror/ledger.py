@@ -101,6 +101,8 @@ class Ledger:
         self.path = path
         self._connection: sqlite3.Connection | None = None
         self.is_new = False
+        self.was_killed = False
+        """Whether the service before this one did not end in order."""
         self.damaged_path: Path | None = None
         """Where a file that was damaged at `open` is now."""
 
@@ -160,8 +162,8 @@ class Ledger:
         self._choose_journal()
         self._migrate()
         facts = self.facts()
-        unclean = facts.get("started_at") is not None and facts.get("stopped_at") is None
-        if unclean or self._suspicion.exists():
+        self.was_killed = facts.get("started_at") is not None and facts.get("stopped_at") is None
+        if self.was_killed or self._suspicion.exists():
             found = self.connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
                 raise sqlite3.DatabaseError(found)

@@ -58,8 +58,9 @@ class Mirror:
         self._exports = Exports(settings, self.ledger)
         self.spool = Spool(settings.ledger_dir / FOLDER_NAME, settings.clips_dir, settings.spool_max)
         reader = BodyReader(settings.clips_dir, settings.db_path, self.spool)
+        self._sender = Sender(settings, store, reader, self.clock)
         self.uploader = Uploader(
-            settings, self._calls, Sender(settings, store, reader, self.clock), self.clips_problem, self.clock,
+            settings, self._calls, self._sender, self.clips_problem, self.clock,
             self._settled, self.spool.keep,
         )  # fmt: skip
         filters = Filters(settings.cameras, settings.labels)
@@ -89,6 +90,9 @@ class Mirror:
         imported = self._exports.import_into_ledger(self.clock.now())
         if self.ledger.damaged_path is not None and not imported:
             self._adopt_from_bucket()
+        if self.ledger.was_killed:
+            most = self.settings.batch_size + 4 * self.settings.upload_threads  # newest first, so these it was
+            self._sender.doubt(entry.row for entry in self.ledger.due(State.PENDING, self.clock.now(), most))
         self.spool.open()
         self._exports.write()
 
@@ -152,6 +156,7 @@ class Mirror:
         `advance` is told now and then how many were sent, and of how many that are known so far.
         """
         self._end.listen()
+        await self._calls.call(self._note_start)
         upload = asyncio.create_task(self.uploader.run())
         telling = asyncio.create_task(self._reports.progress(advance))
         try:

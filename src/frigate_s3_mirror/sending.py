@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Protocol
 
 from frigate_s3_mirror.clock import Clock
@@ -45,6 +45,7 @@ class Sender:
         self._storage_class = settings.effective_storage_class
         self._etags_are_md5: bool | None = None
         self._creates = _may_create(settings)
+        self._doubtful: frozenset[int] = frozenset()
         self._damaged: set[str] = set()  # keys under which S3 holds what we sent and it spoiled
 
     def send(self, entry: Entry) -> Outcome:
@@ -54,6 +55,8 @@ class Sender:
         """
         started = self._clock.monotonic()
         body = self._reader.read(entry)
+        if entry.row in self._doubtful and (stored := self._stored_before(entry, body)) is not None:
+            return self._done(entry, body, stored.etag, stored.modified_at, started)
         content = body.reopen() if body.reopen is not None else body.content or b""
         upload = Upload(
             key=entry.key,
@@ -71,18 +74,28 @@ class Sender:
         acknowledged_at = self._clock.now()
         if isinstance(content, bytes):
             self._check_etag(etag, entry.key, content)
+        outcome = self._done(entry, body, etag, acknowledged_at, started)
+        return outcome if is_checked else replace(outcome, sha256=None)
+
+    def doubt(self, rows: Iterable[int]) -> None:
+        """These entries were perhaps in flight when the service was killed: look before they are sent again."""
+        self._doubtful = frozenset(rows)
+
+    def _done(self, entry: Entry, body: Body, etag: str, uploaded_at: float, started: float) -> Outcome:
         return Outcome(
-            entry,
-            State.UPLOADED,
-            entry.attempts,
-            entry.deferrals,
-            0.0,
-            size_bytes=body.size_bytes,
-            sha256=body.sha256 if is_checked else None,
-            etag=etag,
-            uploaded_at=acknowledged_at,
-            duration_seconds=self._clock.monotonic() - started,
-        )
+            entry, State.UPLOADED, entry.attempts, entry.deferrals, 0.0, size_bytes=body.size_bytes, sha256=body.sha256,
+            etag=etag, uploaded_at=uploaded_at, duration_seconds=self._clock.monotonic() - started,
+        )  # fmt: skip
+
+    def _stored_before(self, entry: Entry, body: Body) -> Stored | None:
+        """The object, when it is there with this very content; None for any other answer, also for "you may not look"."""
+        try:
+            there = self._store.describe(entry.key)
+        except StoreError:
+            return None
+        is_ours = there.size_bytes == body.size_bytes and there.metadata.get("sha256") == body.sha256
+        whole = body.content is not None and _is_same(there, body.content)
+        return there if whole or (is_ours and md5_of_etag(there.etag) is None) else None
 
     def size_of(self, entry: Entry) -> int:
         """Bytes that the upload will take, for pacing; 0 where nobody knows."""
@@ -118,7 +131,7 @@ class Sender:
         """What is there already, when it is the same: an upload whose answer got lost. Raises StoreError."""
         try:
             there = self._store.describe(upload.key)
-            same = _is_same(there, upload, content) or self._store.get(upload.key) == content
+            same = _is_same(there, content) or self._store.get(upload.key) == content
         except StoreError as error:
             if error.status not in {401, 403}:
                 raise
@@ -165,8 +178,8 @@ def _may_create(settings: Settings) -> bool:
     return settings.preset.conditional_put is not False
 
 
-def _is_same(there: Stored, upload: Upload, content: bytes) -> bool:
-    """Whether ETag or metadata prove that the object has this content; False means: not proven."""
+def _is_same(there: Stored, content: bytes) -> bool:
+    """Whether size and ETag prove that the object has this content; False means: not proven."""
     if there.size_bytes != len(content):
         return False
     claimed = md5_of_etag(there.etag)
