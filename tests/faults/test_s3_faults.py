@@ -166,9 +166,10 @@ def test_an_outage_ends_with_the_newest_first(
         assert _counts(mirror)["failed"] == 0
     before = _memory_mb(mirror)
     new = ended(frigate, 1)
+    already = mirror.log().count("S3 upload done")  # the backlog drains since S3 is back, before there was a new event
     mirror.wait_for(lambda: expected_key(new[0], PREFIX) in mirror.log(), 90)
     sent = re.findall(r"S3 upload done .* key=(\S+)", mirror.log())
-    assert sent.index(expected_key(new[0], PREFIX)) <= 10
+    assert sent.index(expected_key(new[0], PREFIX)) - already <= 10
     process = mirror.processes[-1]
     mirror.stop(process)
     mirror.start()  # a full scan at the start finds what was put there all at once
