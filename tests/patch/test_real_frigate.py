@@ -5,16 +5,28 @@ from __future__ import annotations
 
 import ast
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from frigate_s3_mirror.status import is_running
 from patch.workbench import Bundle, wait_until
+from servers import Target
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("FRIGATE_SOURCE"), reason="FRIGATE_SOURCE names no checkout of Frigate"
 )
+ROOT = Path(__file__).parents[2]
+CONFIG = """mqtt: {{enabled: false}}
+database: {{path: {folder}/frigate.db}}
+cameras:
+  nothing:
+    enabled: false
+    ffmpeg: {{inputs: [{{path: "rtsp://127.0.0.1:9/nothing", roles: [detect]}}]}}
+"""
 SOURCE = Path(os.environ.get("FRIGATE_SOURCE", "/"))
 
 
@@ -34,16 +46,45 @@ def test_the_paths_that_are_handed_on_are_there() -> None:
     assert "self.config.database.path" in (SOURCE / "frigate/app.py").read_text(encoding="utf-8")
 
 
-def test_the_mirror_lives_and_ends_with_the_real_frigate(bundle: Bundle) -> None:
-    """The service starts when the event processor does, and leaves no orphan after a SIGTERM."""
+@pytest.mark.parametrize("service", ["stand-in", "real"])
+def test_the_mirror_lives_and_ends_with_the_real_frigate(
+    bundle: Bundle, rclone: Target, tmp_path: Path, service: str
+) -> None:
+    """The service starts when the event processor does, and leaves no orphan after a SIGTERM.
+
+    The real service proves itself to S3 with its heartbeat.
+    """
+    config = tmp_path / "config.yml"
+    config.write_text(CONFIG.format(folder=tmp_path), encoding="utf-8")
     bundle.frigate = SOURCE
     bundle.write_init(os.environ.get("FRIGATE_PYTHON", sys.executable))
-    bundle.environment = {**os.environ, **bundle.environment}
+    bundle.environment = {**os.environ, **bundle.environment, **rclone.environment(), "CONFIG_FILE": str(config)}
+    if service == "real":
+        shutil.rmtree(bundle.lib)
+        bundle.environment["FRIGATE_CLIPS_DIR"] = str(tmp_path)
+        if subprocess.run([str(ROOT / "setup_s3_mirror.sh"), "--dir", str(bundle.folder)], check=False).returncode != 0:
+            pytest.skip("the packages cannot be fetched here")
     running = bundle.start()
-    wait_until(lambda: bundle.births() or running.process.poll() is not None, "the service's start", patience=120)
-    if not bundle.births():
+
+    def is_up() -> bool:
+        return bool(bundle.births()) or "S3 snapshot mirror is ready" in running.output
+
+    wait_until(lambda: is_up() or running.process.poll() is not None, "the service's start", patience=120)
+    if not is_up():
         running.ended()
         pytest.skip(f"this Frigate does not start here: {running.lines[-1]}")
+    if service == "real":
+        wait_until(lambda: _heartbeats(rclone) == 1, "the heartbeat in the bucket")
     running.process.terminate()
     running.process.wait(120)
     bundle.no_orphan()
+    if service == "real":
+        wait_until(lambda: not is_running(tmp_path / ".s3-mirror"), "the end of the service")
+
+
+def _heartbeats(target: Target) -> int:
+    client = target.client()
+    try:
+        return len(client.list_objects_v2(Bucket=target.bucket).get("Contents", []))
+    finally:
+        client.close()

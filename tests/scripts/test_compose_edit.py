@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
+import subprocess
 import textwrap
 from pathlib import Path
 from types import ModuleType
@@ -123,3 +125,13 @@ def test_the_projects_own_example_is_understood() -> None:
     """It has the lines already."""
     example = (ROOT / "docker-compose.yml").read_text()
     assert editor.add(example, None, MARK) == example
+
+
+def test_docker_takes_the_example() -> None:
+    """Where the compose plugin is there."""
+    seen = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False) if shutil.which("docker") else None  # fmt: skip
+    if seen is None or seen.returncode != 0:
+        pytest.skip("docker compose is not installed")
+    command = ["docker", "compose", "-f", str(ROOT / "docker-compose.yml"), "config", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
