@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from frigate_s3_mirror import bodies
+from frigate_s3_mirror.clips_folder import ClipsFolder
 from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.entries import Entry
 from frigate_s3_mirror.events import Event, FrigateDatabase, FrigateError, parse_file_name
@@ -45,14 +46,12 @@ class Discovery:
     database: FrigateDatabase
     scan: FrigateScan
     record: Record
-    clips_problem: Callable[[], str | None]
+    clips: ClipsFolder
     clock: Clock
     watched: set[str] = field(default_factory=set)
     """Ids of events that run, or whose file may still be written."""
     problem: str | None = None
     """What is wrong with Frigate's database now, as a sentence."""
-    clips_trouble: str | None = None
-    """Why events were passed over for want of a clips folder, as a sentence; a full scan comes back to them."""
     _closing: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _last_scan_at: float = 0.0
     _had_problem: bool = False
@@ -138,7 +137,7 @@ class Discovery:
                 still_missing.append((entry, step.next_attempt_at if step.state is State.AWAITED else None))
         if came:
             await self.record(came, True)
-        if still_missing and self.clips_problem() is not None:
+        if still_missing and self.clips.blame() is not None:
             return [(entry, self.clock.now() + 30.0) for entry, _ in still_missing]
         return still_missing
 
@@ -175,9 +174,8 @@ class Discovery:
                 self.watched.add(event.id)
                 continue
             self.watched.discard(event.id)
-            if verdict is Verdict.AWAIT and (trouble := self.clips_problem()) is not None:
-                self.clips_trouble = trouble  # an unmounted folder says nothing about its files
-                continue
+            if verdict is Verdict.AWAIT and self.clips.blame() is not None:
+                continue  # an unmounted folder says nothing about its files
             if verdict is not Verdict.IGNORE:
                 entries += self._entries_of(event, now, snapshot)
         return await self.record(entries, urgent) if entries else 0

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from frigate_s3_mirror.clips_folder import clips_dir_problem
 from frigate_s3_mirror.events import (
     Event,
     EventTable,
@@ -35,7 +36,6 @@ from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sources import (
     SourceRefusedError,
     SourceVanishedError,
-    clips_dir_problem,
     find,
     open_source,
 )

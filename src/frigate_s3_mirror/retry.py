@@ -94,6 +94,11 @@ class Breaker:
         self.circuit, self.failures, self.rounds, self.error_class = Circuit.CLOSED, 0, 0, None
         return was_tripped
 
+    def untold(self) -> None:
+        """Note an attempt that says nothing about the service (its file was gone): if it was the probe, the next one is."""
+        if self.circuit is Circuit.HALF_OPEN:
+            self.circuit = Circuit.OPEN  # whose wait is over
+
     def failed(self, error_class: ErrorClass, now: float, chance: float, retry_after: float | None = None) -> None:
         """Note a failure of the service (transient or configuration; errors of one object do not belong here)."""
         self.failures += 1

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from frigate_s3_mirror import __version__
 from frigate_s3_mirror.bodies import BodyReader
+from frigate_s3_mirror.clips_folder import ClipsFolder
 from frigate_s3_mirror.clock import Clock, SystemClock
 from frigate_s3_mirror.discovery import Discovery
 from frigate_s3_mirror.entries import Entry, Outcome
@@ -33,7 +34,6 @@ from frigate_s3_mirror.scan import FrigateScan
 from frigate_s3_mirror.scan_loop import ScanLoop
 from frigate_s3_mirror.sending import Sender
 from frigate_s3_mirror.settings import Settings
-from frigate_s3_mirror.sources import clips_dir_problem
 from frigate_s3_mirror.spool import FOLDER_NAME, Spool
 from frigate_s3_mirror.units import format_duration
 from frigate_s3_mirror.uploader import Uploader
@@ -56,17 +56,18 @@ class Mirror:
         self._calls = LedgerThread(self.ledger, self.clock)
         self._calls.on_damage = self._ledger_is_damaged
         self._exports = Exports(settings, self.ledger)
+        self.clips = ClipsFolder(settings.clips_dir)
         self.spool = Spool(settings.ledger_dir / FOLDER_NAME, settings.clips_dir, settings.spool_max)
         reader = BodyReader(settings.clips_dir, settings.db_path, self.spool)
         self._sender = Sender(settings, store, reader, self.clock)
         self.uploader = Uploader(
-            settings, self._calls, self._sender, self.clips_problem, self.clock,
+            settings, self._calls, self._sender, self.clips, self.clock,
             self._settled, self.spool.keep,
         )  # fmt: skip
         filters = Filters(settings.cameras, settings.labels)
         scan = FrigateScan(self.ledger.path, settings.db_path, filters, settings.artifacts)
         database = FrigateDatabase(settings.db_path, filters)
-        self.discovery = Discovery(settings, database, scan, self._record, self.clips_problem, self.clock)
+        self.discovery = Discovery(settings, database, scan, self._record, self.clips, self.clock)
         self._scans = ScanLoop(settings, self.discovery, self._calls, self._exports, self.clock)
         self._heartbeat = Heartbeat(settings, store, self.uploader, self.clock)
         self._reports = Reports(settings, self._calls, self.spool, self._scans.prove, self.clock)
@@ -170,7 +171,7 @@ class Mirror:
             await self._reports.advance(advance)
         counts = await self._calls.call(self.ledger.counts)
         left = int(counts[State.PENDING] + counts[State.FAILED] + counts[State.EXPIRED])
-        return left + bool(self.discovery.problem or self.discovery.clips_trouble)
+        return left + bool(self.discovery.problem or self.clips.trouble)
 
     @property
     def is_broken(self) -> bool:
@@ -268,18 +269,11 @@ class Mirror:
 
     # -- health ----------------------------------------------------------------------------------------------------
 
-    def clips_problem(self) -> str | None:
-        """A sentence when the clips folder cannot be trusted: unreadable, or empty as where a share is not mounted."""
-        problem = clips_dir_problem(self.settings.clips_dir)
-        if problem is None and not any(self.settings.clips_dir.iterdir()):
-            problem = f"Frigate's clips folder {self.settings.clips_dir} is empty; is its share mounted?"
-        return problem
-
     def condition(self) -> Condition:
         """The health now, with its reason."""
         return judge_health(
             frigate_problem=self.discovery.problem,
-            clips_problem=clips_dir_problem(self.settings.clips_dir) or self.discovery.clips_trouble,
+            clips_problem=self.clips.problem(),
             s3_problem=self.uploader.problem,
             ledger_problem=self.uploader.ledger_problem,
             has_proof=self.uploader.last_success_at is not None,

@@ -81,9 +81,9 @@ class ScanLoop:
 
     async def _look(self, now: float) -> None:
         discovery = self._discovery
-        if discovery.clips_trouble and discovery.clips_problem() is None:
-            discovery.clips_trouble = None
+        if discovery.clips.is_back():
             self._gap.set()
+            await self._calls.release()
         opened = await discovery.scan_recent(self.in_thread)
         if self._gap.is_set() or opened or now >= self._next_full:
             self._gap.clear()

@@ -92,12 +92,3 @@ def file_digests(path: Path) -> tuple[str, str]:
             sha256.update(chunk)
             md5.update(chunk)
     return sha256.hexdigest(), md5.hexdigest()
-
-
-def clips_dir_problem(clips_dir: Path) -> str | None:
-    """A sentence when the clips folder cannot be used, else None."""
-    try:
-        with os.scandir(clips_dir):
-            return None
-    except OSError as error:
-        return f"Frigate's clips folder {clips_dir} cannot be read ({error.strerror}); check FRIGATE_CLIPS_DIR."

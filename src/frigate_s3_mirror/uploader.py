@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from frigate_s3_mirror.clips_folder import ClipsFolder
 from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.entries import Entry, Outcome
 from frigate_s3_mirror.lifecycle import State, after_error
@@ -63,7 +64,7 @@ class Uploader:
     settings: Settings
     backlog: Backlog
     sender: Sender
-    clips_problem: Callable[[], str | None]
+    clips: ClipsFolder
     clock: Clock
     on_settled: Callable[[Sequence[Outcome]], None]
     keep: Callable[[Entry], object]
@@ -158,6 +159,7 @@ class Uploader:
         `retry_after`: seconds for which S3 wants to be left alone, when it said so.
         """
         if error.error_class is ErrorClass.OBJECT:
+            self._note_nothing()
             return
         with self._turn:
             was_closed = self.breaker.circuit is Circuit.CLOSED
@@ -172,6 +174,12 @@ class Uploader:
         if is_news:
             level = logger().error if error.error_class is ErrorClass.CONFIGURATION else logger().warning
             level("S3 uploads wait: %s Nothing is lost; the backlog is kept and sent when S3 answers.", error)
+
+    def _note_nothing(self) -> None:
+        """An attempt ended that says nothing about S3: a probe that never reached it must not be the last one."""
+        with self._turn:
+            self.breaker.untold()
+            self._turn.notify_all()
 
     def note_ledger_problem(self, error: Exception) -> None:
         """The ledger cannot be written: told once, and gone with the next success."""
@@ -268,8 +276,10 @@ class Uploader:
         try:
             outcome = self.sender.send(entry)
         except SourceVanishedError:
+            self._note_nothing()
             return self._vanished(entry)
         except SourceRefusedError as error:
+            self._note_nothing()
             return self._refused(entry, StoreError(ErrorClass.OBJECT, f"{error}."))
         except StoreError as error:
             asks = error.asks_for_less and self.breaker.circuit is not Circuit.OPEN
@@ -277,6 +287,7 @@ class Uploader:
             return self._refused(entry, error)
         except Exception as error:  # noqa: BLE001  # outermost frame of this attempt: counted against the entry and told
             logger().exception("S3 upload failed in an unforeseen way event=%s", entry.event.id)
+            self._note_nothing()
             return self._refused(entry, StoreError(ErrorClass.OBJECT, f"Unforeseen: {error!r}."))
         self.note_success()
         return outcome
@@ -292,7 +303,7 @@ class Uploader:
     def _vanished(self, entry: Entry) -> Outcome:
         """The file was seen before and is gone: a loss, unless the whole folder is away."""
         now = self.clock.now()
-        if (problem := self.clips_problem()) is not None:
+        if (problem := self.clips.blame()) is not None:
             return Outcome(entry, State.PENDING, entry.attempts, entry.deferrals + 1, now + 30, problem)
         return Outcome(
             entry,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -95,10 +96,9 @@ class Running:
         wait_until(lambda: len(self.cameras) == number, f"{number} cameras in:\n{self.output}")
 
     def clean_up(self) -> None:
-        """End what a test left."""
-        for pid in (*self.cameras, self.process.pid):
-            if is_alive(pid):
-                os.kill(pid, signal.SIGKILL)
+        """End what a test left, children that never spoke among them: they would hold the output open."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self._reader.join(5)
         if self.process.stdout is not None:
@@ -151,6 +151,7 @@ class Bundle:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
         running = Running(process)
         self.started.append(running)

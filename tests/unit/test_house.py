@@ -14,6 +14,7 @@ LAYERS = [
         "units",
         "providers",
         "kinds",
+        "clips_folder",
         "clock",
         "retry",
         "pacer",

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from frigate_s3_mirror.bodies import BodyReader
+from frigate_s3_mirror.clips_folder import ClipsFolder
 from frigate_s3_mirror.clock import SystemClock
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
 from frigate_s3_mirror.discovery import Discovery
@@ -98,13 +99,14 @@ class Mirror(RuleBasedStateMachine):
         self.spool = spool
         reader = BodyReader(self.settings.clips_dir, self.settings.db_path, spool)
         sender = Sender(self.settings, self.store, reader, clock)
+        clips = ClipsFolder(self.settings.clips_dir)
         nobody = cast(Backlog, None)  # only the worker's part is called
         self.uploader = Uploader(
-            self.settings, nobody, sender, lambda: None, clock, lambda _: None, spool.keep
+            self.settings, nobody, sender, clips, clock, lambda _: None, spool.keep
         )  # fmt: skip
         scan = FrigateScan(self.ledger.path, self.settings.db_path, Filters(), self.settings.artifacts)
         database = FrigateDatabase(self.settings.db_path, Filters())
-        self.discovery = Discovery(self.settings, database, scan, self.record, lambda: None, clock)
+        self.discovery = Discovery(self.settings, database, scan, self.record, clips, clock)
 
     def close(self) -> None:
         self.discovery.scan.close()
