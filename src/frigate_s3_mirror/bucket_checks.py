@@ -13,12 +13,13 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, replace
 
 from frigate_s3_mirror import __version__
+from frigate_s3_mirror.environment import load
 from frigate_s3_mirror.finding import Finding, failed, ok, skipped, warning
 from frigate_s3_mirror.keys import encode_metadata, own_key, site_name
 from frigate_s3_mirror.retry import ErrorClass
 from frigate_s3_mirror.s3 import ObjectStore, Upload, md5_of_etag
 from frigate_s3_mirror.s3_errors import StoreError
-from frigate_s3_mirror.settings import Settings, load
+from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.units import format_size
 
 NAMES = ("region", "credentials", "bucket", "put", "storage class", "checksum", "conditional put", "list")

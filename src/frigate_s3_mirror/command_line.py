@@ -7,8 +7,8 @@ from typing import NoReturn
 
 import typer
 
+from frigate_s3_mirror.environment import Loaded, SettingsError, load
 from frigate_s3_mirror.logs import logger, set_up
-from frigate_s3_mirror.settings import Loaded, SettingsError, load
 
 EXIT_CONFIGURATION = 78
 """The settings are wrong: starting again without changing them is pointless (EX_CONFIG of sysexits.h)."""

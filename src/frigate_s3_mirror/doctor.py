@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from frigate_s3_mirror import __version__, bucket_checks, local_checks, network_checks
+from frigate_s3_mirror.environment import Loaded, SettingsError, load
 from frigate_s3_mirror.events import FrigateError
 from frigate_s3_mirror.finding import Finding, Verdict, failed, ok, skipped, warning
 from frigate_s3_mirror.s3_errors import StoreError
-from frigate_s3_mirror.settings import Loaded, Settings, SettingsError, load
+from frigate_s3_mirror.settings import Settings
 
 EXIT_FINE, EXIT_FAILED, EXIT_CONFIGURATION = 0, 1, 78
 _FOLDER_NAMES = ("FRIGATE_DB_PATH", "FRIGATE_CLIPS_DIR", "S3_STATE_DIR")

@@ -329,6 +329,11 @@ class Ledger:
         """  # noqa: S608
         yield from self.connection.execute(sql, [kind, *parameters])
 
+    def count_uploaded(self, condition: str, parameters: Sequence[object], kind: Kind) -> int:
+        """How many rows `uploaded_objects` gives."""
+        sql = f"SELECT count(*) FROM object o WHERE o.state = 'uploaded' AND o.key IS NOT NULL AND o.kind = ? AND {condition}"  # noqa: S608
+        return int(self.connection.execute(sql, [kind, *parameters]).fetchone()[0])
+
     def requeue(self, rows: Sequence[int]) -> None:
         """Make uploaded entries pending again: the bucket does not have them (any more)."""
         with self._transaction(durable=True) as connection:

@@ -86,11 +86,15 @@ class Restoration:
         ledger = Ledger(path)
         ledger.open(read_only=True)
         wanted, parameters = self._scope.sql()
+        return self._known(ledger), ledger.count_uploaded(wanted, parameters, Kind.SNAPSHOT)
+
+    def _known(self, ledger: Ledger) -> Iterator[Item]:
+        wanted, parameters = self._scope.sql()
         try:
-            rows = list(ledger.uploaded_objects(wanted, parameters, Kind.SNAPSHOT))
+            for row in ledger.uploaded_objects(wanted, parameters, Kind.SNAPSHOT):
+                yield Item(*row)
         finally:
             ledger.close()
-        return (Item(*row) for row in rows), len(rows)
 
     def _listed(self) -> Iterator[Item]:
         for page in self._store.list(self._settings.path_prefix):

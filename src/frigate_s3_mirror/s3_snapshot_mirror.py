@@ -25,6 +25,7 @@ from frigate_s3_mirror.ledger_thread import LedgerThread
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.lifetime import End, StateLock
 from frigate_s3_mirror.logs import logger
+from frigate_s3_mirror.observers import Observer
 from frigate_s3_mirror.rebuild import adopt
 from frigate_s3_mirror.reports import Reports
 from frigate_s3_mirror.retry import Circuit, ErrorClass
@@ -71,6 +72,7 @@ class Mirror:
         self._scans = ScanLoop(settings, self.discovery, self._calls, self._exports, self.clock)
         self._heartbeat = Heartbeat(settings, store, self.uploader, self.clock)
         self._reports = Reports(settings, self._calls, self.spool, self._scans.prove, self.clock)
+        self.observers: list[Observer] = []
         self._condition = _STARTING
         self._condition_since = self.clock.now()
         self._homeless: dict[tuple[str, Kind], int] = {}
@@ -135,6 +137,7 @@ class Mirror:
         loops = (
             self._scans.regularly(self._after_scan), self._scans.watch(), self._heartbeat.regularly(self._after_heartbeat),
             self._reports.regularly(self.condition), self._reports.large_backlog(),
+            *(self._observe(observer) for observer in self.observers),
         )  # fmt: skip
         tasks = [asyncio.create_task(loop) for loop in loops]
         try:
@@ -237,6 +240,15 @@ class Mirror:
             self._homeless.pop((outcome.entry.event.id, outcome.entry.kind), None)
         if any(outcome.state is not State.PENDING for outcome in outcomes):
             self._calls.soon(self._exports.add, outcomes)
+        for observer in self.observers:
+            observer.settled(outcomes)
+
+    async def _observe(self, observer: Observer) -> None:
+        """An onlooker's trouble is its own."""
+        try:
+            await observer.regularly()
+        except Exception:  # noqa: BLE001  # outermost frame of this task: told, and the mirror goes on
+            logger().exception("S3 snapshot mirror goes on without %s", type(observer).__name__)
 
     async def _after_scan(self) -> None:
         """What is cheap and regular: changes by other processes, the parent, the health, the spool."""
@@ -290,6 +302,8 @@ class Mirror:
             if not (waiting and condition.health is Health.DEGRADED):
                 logger().info("S3 snapshot mirror health=%s %s", condition.health, condition.reason)
         self._condition = condition
+        for observer in self.observers:
+            observer.health_changed(condition, self._condition_since)
         try:
             await self._calls.call(self._note_condition)
         except sqlite3.OperationalError as error:

@@ -1,19 +1,13 @@
-"""The effective settings: read from the environment once, validated, with secrets that hide themselves.
-
-Nothing else in the package reads `S3_*` or `FRIGATE_*` variables. Every variable may also be given as `NAME_FILE`,
-a path whose content is the value (Docker secrets). All problems are told at once.
-"""
+"""The effective settings: validated, with secrets that hide themselves. `environment.py` fills them."""
 
 from __future__ import annotations
 
-import difflib
 import functools
+import ipaddress
 import re
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -23,7 +17,6 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
-    ValidationError,
     field_validator,
     model_validator,
 )
@@ -32,19 +25,10 @@ from frigate_s3_mirror import providers
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.units import parse_duration, parse_rate, parse_size
 
-INTERNAL_NAMES = frozenset({"S3_MIRROR_PARENT_PIPE", "S3_MIRROR_PARENT_PID", "S3_MIRROR_INIT", "S3_MIRROR_LIB"})
 DEFAULT_TEMPLATE = "{prefix}/{camera}/{date}/{event_id}-{timestamp}"
 TEMPLATE_FIELDS = (
     "prefix", "camera", "label", "date", "year", "month", "day", "hour", "time", "timestamp", "event_id",
 )  # fmt: skip
-
-
-class SettingsError(Exception):
-    """The settings are wrong; `problems` holds one sentence for each, naming its variable."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
 
 
 def _split(value: object) -> object:
@@ -56,6 +40,21 @@ Size = Annotated[int, BeforeValidator(lambda v: parse_size(v) if isinstance(v, s
 Rate = Annotated[int, BeforeValidator(lambda v: parse_rate(v) if isinstance(v, str) else v)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Kinds = Annotated[tuple[Kind, ...], BeforeValidator(_split)]
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"//[^/@]*@", "//***@", url)
+
+
+def reason(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else "not text"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Settings(BaseModel):
@@ -148,8 +147,8 @@ class Settings(BaseModel):
         description="How long a stop waits for uploads in flight. Docker kills after 10 s unless the compose file says otherwise.",
     )  # fmt: skip
     heartbeat_interval: Duration = Field(
-        900.0, alias="S3_HEARTBEAT_INTERVAL", ge=5, le=86400,
-        description="When nothing was uploaded for so long, a small object under the prefix proves that S3 still takes uploads.",
+        300.0, alias="S3_HEARTBEAT_INTERVAL", ge=5, le=86400,
+        description="How often a small object under the prefix says how the mirror does, and proves that S3 takes uploads.",
     )  # fmt: skip
     db_path: Path = Field(
         Path("/config/frigate.db"),
@@ -199,6 +198,46 @@ class Settings(BaseModel):
         alias="S3_SITE",
         description="Name of this installation in its heartbeat object. Not set: the host name.",
     )
+    status_listen: str = Field(
+        "127.0.0.1:9380", alias="S3_STATUS_LISTEN",
+        description="Where the status page, /healthz, /api/status and /metrics are served, host:port; off: nowhere. "
+        "Beyond loopback S3_STATUS_TOKEN is needed.",
+    )  # fmt: skip
+    status_token: SecretStr | None = Field(
+        None, alias="S3_STATUS_TOKEN",
+        description="Whoever looks at the status page must know this; at least 12 characters. /healthz never asks for it.",
+    )  # fmt: skip
+    status_proxy: bool = Field(
+        False, alias="S3_STATUS_PROXY",
+        description="true: the status page fetches pictures from the bucket itself, for browsers that cannot reach it.",
+    )  # fmt: skip
+    mqtt_url: str | None = Field(
+        None, alias="S3_MQTT_URL",
+        description="MQTT broker that tells Home Assistant how the mirror does: mqtt://host:1883, or mqtts://host:8883 with TLS.",
+    )  # fmt: skip
+    mqtt_user: str | None = Field(None, alias="S3_MQTT_USER", description="User at the MQTT broker.")
+    mqtt_password: SecretStr | None = Field(None, alias="S3_MQTT_PASSWORD", description="Password of S3_MQTT_USER.")
+    mqtt_ca_bundle: Path | None = Field(
+        None, alias="S3_MQTT_CA_BUNDLE",
+        description="PEM file with the certificate authority of an mqtts:// broker, instead of the system's.",
+    )  # fmt: skip
+    mqtt_discovery_prefix: str = Field(
+        "homeassistant", alias="S3_MQTT_DISCOVERY_PREFIX", pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$",
+        description="Topic prefix under which Home Assistant looks for devices.",
+    )  # fmt: skip
+    notify_url: SecretStr | None = Field(
+        None, alias="S3_NOTIFY_URL",
+        description="Apprise URLs, separated by blanks: one message when health is not OK for 5 minutes, one when it is again, "
+        "one when snapshots were lost.",
+    )  # fmt: skip
+    heartbeat_url: SecretStr | None = Field(
+        None, alias="S3_HEARTBEAT_URL",
+        description="URL of a watchdog like healthchecks.io, called after a verified upload or an idle check that S3 answered, "
+        "at most once a minute.",
+    )  # fmt: skip
+    log_format: Literal["text", "json"] = Field(
+        "text", alias="S3_LOG_FORMAT", description="text: lines like Frigate's; json: an object a line, for log collectors."
+    )  # fmt: skip
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info",
         alias="S3_LOG_LEVEL",
@@ -250,7 +289,51 @@ class Settings(BaseModel):
             raise ValueError(f"'{value}' is not known; use one of {', '.join(providers.NAMES)}")
         return value.lower() if value else None
 
-    @field_validator("ca_bundle")
+    @field_validator("status_listen")
+    @classmethod
+    def _listen_is_an_address(cls, value: str) -> str:
+        if value != "off":
+            try:
+                url = urlsplit(f"//{value}")
+                whole = url.hostname and url.port and url.netloc == value and not url.username
+            except ValueError:
+                whole = False
+            if not whole:
+                raise ValueError(f"'{value}' is not an address; write for example 127.0.0.1:9380, or off")
+        return value
+
+    @field_validator("status_token")
+    @classmethod
+    def _token_is_long(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < 12:
+            raise ValueError("is too short to keep anybody out; use at least 12 characters")
+        return value
+
+    @field_validator("mqtt_url")
+    @classmethod
+    def _broker_is_a_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            url = urlsplit(value)
+            whole = url.scheme in {"mqtt", "mqtts"} and url.hostname and (url.port or True)
+        except ValueError:
+            whole = False
+        if not whole or url.username or url.path.strip("/") or url.query:
+            raise ValueError(
+                f"'{_without_password(value)}' is not a broker; write for example mqtt://192.168.1.10:1883, "
+                "with S3_MQTT_USER and S3_MQTT_PASSWORD beside it"
+            )
+        return value.rstrip("/")
+
+    @field_validator("heartbeat_url")
+    @classmethod
+    def _watchdog_is_a_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.match(r"https?://[^/\s]+", value.get_secret_value()):
+            raise ValueError("is not a URL; write for example https://hc-ping.com/your-uuid")
+        return value
+
+    @field_validator("ca_bundle", "mqtt_ca_bundle")
     @classmethod
     def _bundle_is_readable(cls, value: Path | None) -> Path | None:
         if value is None:
@@ -258,7 +341,7 @@ class Settings(BaseModel):
         try:
             text = value.read_text(encoding="ascii")
         except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"'{value}' cannot be read as a PEM file ({_reason(error)})") from error
+            raise ValueError(f"'{value}' cannot be read as a PEM file ({reason(error)})") from error
         if "BEGIN CERTIFICATE" not in text:
             raise ValueError(f"'{value}' holds no PEM certificate")
         return value
@@ -302,6 +385,12 @@ class Settings(BaseModel):
             problems.append("S3_ACCESS_KEY and S3_SECRET_KEY are not set; a server at S3_ENDPOINT_URL needs both.")
         if self.sse_kms_key_id and self.sse not in {"aws:kms", "aws:kms:dsse"}:
             problems.append("S3_SSE_KMS_KEY_ID is set, but S3_SSE is not aws:kms or aws:kms:dsse; set S3_SSE=aws:kms.")
+        if self.mqtt_password is not None and self.mqtt_user is None:
+            problems.append("S3_MQTT_PASSWORD is set, but S3_MQTT_USER is not; set both.")
+        if self.status_address is not None and self.status_token is None and not _is_loopback(self.status_address[0]):
+            problems.append(
+                f"S3_STATUS_LISTEN={self.status_listen} is reachable from other machines; set S3_STATUS_TOKEN, or listen on 127.0.0.1."
+            )
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -328,6 +417,14 @@ class Settings(BaseModel):
         return self.addressing_style == "virtual"
 
     @property
+    def status_address(self) -> tuple[str, int] | None:
+        """Host and port of the status page, or None for no page."""
+        if self.status_listen == "off":
+            return None
+        url = urlsplit(f"//{self.status_listen}")
+        return url.hostname or "", url.port or 0
+
+    @property
     def ledger_dir(self) -> Path:
         """Folder of the ledger: always one that a local disk backs, unless the user chose another."""
         return self.state_dir or self.db_path.parent / ".s3-mirror"
@@ -336,114 +433,3 @@ class Settings(BaseModel):
     def text_state_dir(self) -> Path:
         """Folder of `.s3_uploaded_events` and `.s3_failed_events`."""
         return self.state_dir or self.clips_dir / "cache"
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """The settings with where each value came from and what is odd about the environment."""
-
-    settings: Settings
-    origins: Mapping[str, str]
-    """Variable name to "environment", "file <path>" or "default"."""
-    warnings: tuple[str, ...]
-
-
-def names() -> tuple[str, ...]:
-    """Every variable that is known, in the order of the documentation."""
-    return tuple(str(field.alias) for field in Settings.model_fields.values())
-
-
-def load(environ: Mapping[str, str]) -> Loaded:
-    """Read and validate the settings.
-
-    Raises SettingsError that holds a sentence for each problem found.
-    """
-    values: dict[str, str] = {}
-    origins = dict.fromkeys(names(), "default")
-    problems: list[str] = []
-    for name in names():
-        try:
-            found = _lookup(name, environ)
-        except ValueError as error:
-            problems.append(str(error))
-            continue
-        if found is not None:
-            values[name], origins[name] = found
-    skipped = {problem.split(" ", 1)[0].removesuffix("_FILE") for problem in problems}
-    try:
-        settings = Settings.model_validate(values)
-    except ValidationError as error:
-        problems += [s for s in _sentences(error) if s.split(" ", 1)[0] not in skipped]
-    if problems:
-        raise SettingsError(problems)
-    return Loaded(settings, origins, tuple(_unknown_names(environ)))
-
-
-def _lookup(name: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
-    direct, path = environ.get(name, "").strip(), environ.get(f"{name}_FILE", "").strip()
-    if direct and path:
-        raise ValueError(f"{name} and {name}_FILE are both set; keep one of them.")
-    if direct:
-        return direct, "environment"
-    if not path:
-        return None
-    try:
-        text = Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{name}_FILE names '{path}', which cannot be read ({_reason(error)}).") from error
-    if not text:
-        raise ValueError(f"{name}_FILE names '{path}', which is empty.")
-    return text, f"file {path}"
-
-
-def _sentences(error: ValidationError) -> list[str]:
-    sentences = []
-    for problem in error.errors(include_url=False):
-        message = problem["msg"].removeprefix("Value error, ").rstrip(".")
-        if not problem["loc"]:
-            sentences += [line.rstrip(".") + "." for line in message.splitlines()]
-            continue
-        name = str(problem["loc"][0])
-        if problem["type"] == "missing":
-            sentences.append(f"{name} is not set; it is required.")
-        else:
-            sentences.append(f"{name} {_explain(problem['type'], message, problem)}.")
-    return sentences
-
-
-def _explain(kind: str, message: str, problem: Any) -> str:
-    context, given = problem.get("ctx") or {}, _shown(problem)
-    match kind:
-        case "int_parsing" | "int_from_float" | "float_parsing":
-            return f"must be a number, not '{given}'"
-        case "greater_than_equal" | "less_than_equal":
-            bound = f"at least {context['ge']:g}" if kind == "greater_than_equal" else f"at most {context['le']:g}"
-            return f"must be {bound}, not '{given}'"
-        case "literal_error" | "enum":
-            return f"must be {context['expected'].replace(chr(39), '')}, not '{given}'"
-        case "string_pattern_mismatch":
-            return f"'{given}' is not a name that S3 knows; write for example STANDARD or STANDARD_IA"
-    return message if message.startswith(("'", "needs", "holds", "{")) else f"is wrong: {message}"
-
-
-def _shown(problem: Any) -> str:
-    return "***" if str(problem["loc"][0]) == "S3_SECRET_KEY" else str(problem["input"])
-
-
-def _unknown_names(environ: Mapping[str, str]) -> list[str]:
-    known = {*names(), *(f"{name}_FILE" for name in names()), *INTERNAL_NAMES}
-    warnings = []
-    for name in sorted(environ):
-        if name.startswith("S3_") and name not in known:
-            near = difflib.get_close_matches(name, names(), n=1, cutoff=0.6)
-            hint = f"did you mean {near[0]}?" if near else "it has no effect."
-            warnings.append(f"{name} is not a setting of the mirror; {hint}")
-    return warnings
-
-
-def _without_password(url: str) -> str:
-    return re.sub(r"//[^/@]*@", "//***@", url)
-
-
-def _reason(error: OSError | UnicodeDecodeError) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else "not text"

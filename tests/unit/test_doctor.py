@@ -40,6 +40,7 @@ from frigate_s3_mirror.bucket_checks import (
 )
 from frigate_s3_mirror.doctor import LOCAL, REMOTE, Doctor, Report, folders_of
 from frigate_s3_mirror.doctor_view import line, summary
+from frigate_s3_mirror.environment import load
 from frigate_s3_mirror.events import FrigateError
 from frigate_s3_mirror.finding import Finding, Verdict, failed, ok, skipped, warning
 from frigate_s3_mirror.ledger import FILE_NAME, LOCK_NAME, Ledger
@@ -67,7 +68,7 @@ from frigate_s3_mirror.network_checks import (
     reach,
 )
 from frigate_s3_mirror.s3_errors import StoreError, classify
-from frigate_s3_mirror.settings import Settings, load
+from frigate_s3_mirror.settings import Settings
 
 NOW = 1_800_000_000.0
 ELSEWHERE = Endpoint(is_tls=True, host="s3.example.com", port=443, path="/b")

@@ -8,10 +8,11 @@ from urllib.parse import unquote
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frigate_s3_mirror.environment import load
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.keys import encode_metadata, key_for, object_metadata
 from frigate_s3_mirror.kinds import Kind
-from frigate_s3_mirror.settings import Settings, load
+from frigate_s3_mirror.settings import Settings
 
 REQUIRED = {"S3_BUCKET": "bucket", "S3_ACCESS_KEY": "key", "S3_SECRET_KEY": "secret", "S3_KEY_TIMEZONE": "UTC"}
 

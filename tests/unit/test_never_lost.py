@@ -24,6 +24,7 @@ from frigate_s3_mirror.clock import SystemClock
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
 from frigate_s3_mirror.discovery import Discovery
 from frigate_s3_mirror.entries import Entry, Outcome
+from frigate_s3_mirror.environment import load
 from frigate_s3_mirror.events import Filters, FrigateDatabase
 from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.lifecycle import State
@@ -32,7 +33,6 @@ from frigate_s3_mirror.s3 import Stored, Upload
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.scan import FrigateScan
 from frigate_s3_mirror.sending import Sender
-from frigate_s3_mirror.settings import load
 from frigate_s3_mirror.spool import Spool
 from frigate_s3_mirror.uploader import Backlog, Uploader
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from frigate_s3_mirror.cli import effective
+from frigate_s3_mirror.environment import SettingsError, load
 from frigate_s3_mirror.kinds import Kind
-from frigate_s3_mirror.settings import SettingsError, load
 from frigate_s3_mirror.units import format_duration, format_size, parse_duration, parse_rate
 
 GOOD = {"S3_BUCKET": "bucket", "S3_ACCESS_KEY": "key", "S3_SECRET_KEY": "hush-hush"}
@@ -53,6 +53,22 @@ WRONG = [
     ("S3_LOG_LEVEL", "loud", "S3_LOG_LEVEL must be"),
     ("S3_HEARTBEAT_INTERVAL", "1s", "S3_HEARTBEAT_INTERVAL must be at least 5"),
     ("S3_SECRET_KEY_FILE", "/run/secrets/none", "S3_SECRET_KEY and S3_SECRET_KEY_FILE are both set"),
+    ("S3_STATUS_LISTEN", "9380", "S3_STATUS_LISTEN '9380' is not an address"),
+    ("S3_STATUS_LISTEN", "127.0.0.1:http", "S3_STATUS_LISTEN '127.0.0.1:http' is not an address"),
+    (
+        "S3_STATUS_LISTEN",
+        "0.0.0.0:9380",
+        "S3_STATUS_LISTEN=0.0.0.0:9380 is reachable from other machines; set S3_STATUS_TOKEN",
+    ),
+    ("S3_STATUS_LISTEN", "[::]:9380", "S3_STATUS_LISTEN=[::]:9380 is reachable from other machines"),
+    ("S3_STATUS_TOKEN", "hush", "S3_STATUS_TOKEN is too short"),
+    ("S3_STATUS_PROXY", "perhaps", "S3_STATUS_PROXY must be true or false, not 'perhaps'."),
+    ("S3_MQTT_URL", "http://broker", "S3_MQTT_URL 'http://broker' is not a broker"),
+    ("S3_MQTT_URL", "mqtt://me:hush@broker", "S3_MQTT_URL 'mqtt://***@broker' is not a broker"),
+    ("S3_MQTT_PASSWORD", "hush", "S3_MQTT_PASSWORD is set, but S3_MQTT_USER is not"),
+    ("S3_MQTT_DISCOVERY_PREFIX", "a b", "S3_MQTT_DISCOVERY_PREFIX 'a b' is not a topic"),
+    ("S3_HEARTBEAT_URL", "hush", "S3_HEARTBEAT_URL is not a URL"),
+    ("S3_LOG_FORMAT", "xml", "S3_LOG_FORMAT must be text or json, not 'xml'."),
     ("S3_OVERWRITE", "always", "S3_OVERWRITE must be never or changed, not 'always'."),
     ("S3_SPOOL_MAX", "plenty", "S3_SPOOL_MAX 'plenty' is not a size"),
     ("S3_RETENTION_DAYS", "0", "S3_RETENTION_DAYS must be at least 1"),
