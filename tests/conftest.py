@@ -148,7 +148,7 @@ def mirror_for(tmp_path: Path) -> Iterator[MakeMirror]:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("S3_", "AWS_", "FRIGATE_"))}
         environment = {
             **inherited, **target.environment(), "FRIGATE_DB_PATH": str(frigate.db_path), "FRIGATE_CLIPS_DIR": str(frigate.clips_dir),
-            "S3_PATH_PREFIX": "frigate/snapshots", "S3_SCAN_INTERVAL": "300ms", "TZ": "UTC", "COLUMNS": "100", **more,
+            "S3_PATH_PREFIX": "frigate/snapshots", "S3_SCAN_INTERVAL": "300ms", "S3_STATUS_LISTEN": "off", "TZ": "UTC", "COLUMNS": "100", **more,
         }  # fmt: skip
         made.append(RunningMirror({k: v for k, v in environment.items() if v}, tmp_path / f"mirror-{len(made)}.log"))
         return made[-1]

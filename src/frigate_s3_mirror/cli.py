@@ -69,6 +69,7 @@ def run(
     Exit status: 0 after an orderly stop; 1 when it cannot work or, with `--once`, something is left that is not in the
     bucket; 78 when the settings are wrong.
     """
+    from frigate_s3_mirror.companions import companions
     from frigate_s3_mirror.lifetime import AlreadyRunningError
     from frigate_s3_mirror.s3_errors import StoreError
     from frigate_s3_mirror.s3_snapshot_mirror import Mirror
@@ -83,6 +84,7 @@ def run(
         fail(str(error), 1)
     try:
         if not once:
+            mirror.observers += companions(loaded.settings)
             asyncio.run(mirror.run())
             left = int(mirror.is_broken)
         else:

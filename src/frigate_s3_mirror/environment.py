@@ -21,6 +21,11 @@ SECRET_NAMES = frozenset(
     str(field.alias) for field in Settings.model_fields.values() if "SecretStr" in str(field.annotation)
 )
 """Variables whose values are never shown."""
+_PATTERNS = {
+    "S3_STORAGE_CLASS": ("a name that S3 knows", "STANDARD or STANDARD_IA"),
+    "S3_MQTT_DISCOVERY_PREFIX": ("a topic", "homeassistant"),
+    "FRIGATE_UI_URL": ("a web address", "http://192.168.1.10:5000"),
+}
 
 
 class SettingsError(Exception):
@@ -116,10 +121,9 @@ def _explain(kind: str, message: str, problem: Any) -> str:
             wanted = f"at {bounds[kind]} {context.get('ge', context.get('le')):g}"
         case "literal_error" | "enum":
             wanted = context["expected"].replace("'", "")
-        case "string_pattern_mismatch" if problem["loc"][0] == "S3_MQTT_DISCOVERY_PREFIX":
-            return f"'{given}' is not a topic; write for example homeassistant"
         case "string_pattern_mismatch":
-            return f"'{given}' is not a name that S3 knows; write for example STANDARD or STANDARD_IA"
+            what, example = _PATTERNS[str(problem["loc"][0])]
+            return f"'{given}' is not {what}; write for example {example}"
         case _:
             return message if message.startswith(("'", "needs", "holds", "{", "is ")) else f"is wrong: {message}"
     return f"must be {wanted}, not '{given}'"

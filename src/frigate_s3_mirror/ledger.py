@@ -20,7 +20,7 @@ from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.lifecycle import State
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 DESTINATION = "s3"
 FILE_NAME = "ledger.db"
 LOCK_NAME = "service.lock"
@@ -50,9 +50,16 @@ CREATE TABLE object (
     uploaded_at REAL
 ) STRICT;
 CREATE UNIQUE INDEX object_identity ON object (event_id, destination, kind);
-CREATE INDEX object_order ON object (state, happened_at DESC);
+{indexes}
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
+# Filters of the gallery are answered from the first index alone, the day's activity from the second.
+_INDEXES = """
+CREATE INDEX object_order ON object (state, happened_at DESC, kind, camera, label);
+CREATE INDEX object_uploads ON object (uploaded_at, size_bytes) WHERE uploaded_at IS NOT NULL;
+"""
+_UPGRADES = {1: f"DROP INDEX object_order; {_INDEXES}"}
+"""What leads from a version of the schema to the next."""
 _RECORD = """
 INSERT INTO object (destination, event_id, kind, camera, label, start_time, happened_at, event, source, key, state,
                     next_attempt_at, last_error, recorded_at)
@@ -88,6 +95,10 @@ _IMPORT = """
 INSERT OR IGNORE INTO object (destination, event_id, kind, happened_at, state, attempts, last_error, recorded_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
+
+
+REASON = "replace(coalesce(last_error, ''), coalesce(source, ''), 'The file')"
+"""SQL: why an entry is not in the bucket, in words that are the same for all files that share the fate."""
 
 
 class LedgerError(Exception):
@@ -202,7 +213,10 @@ class Ledger:
     def _migrate(self) -> None:
         version = self._check_version()
         if version == 0:
-            self.connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+            schema = _SCHEMA.format(indexes=_INDEXES)
+            self.connection.executescript(f"BEGIN; {schema} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        for older in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
+            self.connection.executescript(f"BEGIN; {_UPGRADES[older]} PRAGMA user_version = {older + 1}; COMMIT;")
 
     def _check_version(self) -> int:
         version = int(self.connection.execute("PRAGMA user_version").fetchone()[0])
@@ -289,15 +303,19 @@ class Ledger:
                 "UPDATE object SET next_attempt_at = 0 WHERE state = 'pending' AND attempts = 0 AND next_attempt_at > 0"
             )
 
-    def retry_failed(self, event_ids: Sequence[str] = ()) -> list[str]:
-        """Make failed and expired entries (of these events, or all) pending again; returns their event ids."""
+    def retry_failed(self, event_ids: Sequence[str] = (), reason: str | None = None) -> list[str]:
+        """Make failed and expired entries (of these events, or all) pending again; returns their event ids.
+
+        `reason`: only those with this REASON.
+        """
         taken: list[str] = []
         with self._transaction(durable=True) as connection:
             for event_id in event_ids or (None,):
                 rows = connection.execute(
-                    """UPDATE object SET state = 'pending', attempts = 0, deferrals = 0, next_attempt_at = 0
-                       WHERE state IN ('failed', 'expired') AND source IS NOT NULL AND (?1 IS NULL OR event_id = ?1) RETURNING event_id""",
-                    (event_id,),
+                    f"""UPDATE object SET state = 'pending', attempts = 0, deferrals = 0, next_attempt_at = 0
+                        WHERE state IN ('failed', 'expired') AND source IS NOT NULL AND (?1 IS NULL OR event_id = ?1)
+                        AND (?2 IS NULL OR {REASON} = ?2) RETURNING event_id""",  # noqa: S608
+                    (event_id, reason),
                 ).fetchall()
                 rows += connection.execute(
                     "DELETE FROM object WHERE state = 'failed' AND source IS NULL AND (?1 IS NULL OR event_id = ?1) RETURNING event_id",
@@ -398,16 +416,22 @@ class Ledger:
         sql = "SELECT count(*) FROM object WHERE state = 'pending' AND (attempts > 0 OR deferrals > 0)"
         return int(self.connection.execute(sql).fetchone()[0])
 
+    def next_retry(self, now: float) -> float | None:
+        """When the first of the entries that were tried before is tried again (unix seconds), or None."""
+        sql = "SELECT min(next_attempt_at) FROM object WHERE state = 'pending' AND next_attempt_at > ?"
+        found = self.connection.execute(sql, (now,)).fetchone()[0]
+        return None if found is None else float(found)
+
     def oldest_pending(self) -> float | None:
         """When the oldest pending event happened (unix seconds), or None without a backlog."""
         row = self.connection.execute("SELECT min(happened_at) FROM object WHERE state = 'pending'").fetchone()
         return None if row[0] is None else float(row[0])
 
     def last_uploaded(self) -> tuple[float, str] | None:
-        """Time (unix seconds) and key of the newest upload; looks at the newest events only, so it stays quick."""
+        """Time (unix seconds) and key of the newest upload."""
         row = self.connection.execute(
-            """SELECT uploaded_at, key FROM (SELECT uploaded_at, key FROM object WHERE state = 'uploaded'
-               ORDER BY happened_at DESC LIMIT 1000) WHERE uploaded_at IS NOT NULL ORDER BY uploaded_at DESC LIMIT 1"""
+            """SELECT uploaded_at, key FROM object WHERE uploaded_at IS NOT NULL AND state = 'uploaded' AND key IS NOT NULL
+               ORDER BY uploaded_at DESC LIMIT 1"""
         ).fetchone()
         return None if row is None else (float(row[0]), str(row[1]))
 

@@ -211,6 +211,10 @@ class Settings(BaseModel):
         False, alias="S3_STATUS_PROXY",
         description="true: the status page fetches pictures from the bucket itself, for browsers that cannot reach it.",
     )  # fmt: skip
+    frigate_ui_url: str | None = Field(
+        None, alias="FRIGATE_UI_URL", pattern=r"^https?://[^\s/]+(/\S*)?$",
+        description="Address of Frigate's own page as your browser knows it, for links from the status page (Frigate 0.14 or later).",
+    )  # fmt: skip
     mqtt_url: str | None = Field(
         None, alias="S3_MQTT_URL",
         description="MQTT broker that tells Home Assistant how the mirror does: mqtt://host:1883, or mqtts://host:8883 with TLS.",

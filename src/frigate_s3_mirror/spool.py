@@ -57,7 +57,7 @@ class Spool:
 
     def holds(self, source: str) -> bool:
         """Whether this source is kept."""
-        return _name(source) in self._sizes
+        return kept_name(source) in self._sizes
 
     def keep(self, entry: Entry) -> bool:
         """Keep the entry's file; returns whether it is kept. What is not a file needs no keeping."""
@@ -66,7 +66,7 @@ class Spool:
         if self._limit == 0:
             return False
         with self._lock:
-            if _name(entry.source) in self._sizes:
+            if kept_name(entry.source) in self._sizes:
                 return True
             try:
                 return self._keep(entry.source)
@@ -80,13 +80,13 @@ class Spool:
         """Open a kept file: a descriptor, to be closed by the caller, and its size. Raises SourceVanishedError."""
         if not self.holds(source):
             raise SourceVanishedError(source)
-        return open_source(self.folder, _name(source))
+        return open_source(self.folder, kept_name(source))
 
     def drop(self, source: str) -> None:
         """S3 has it: keep it no longer."""
         if self.holds(source):
             with self._lock:
-                self._remove(_name(source))
+                self._remove(kept_name(source))
 
     def _keep(self, source: str) -> bool:
         descriptor, size = open_source(self._clips_dir, source)
@@ -97,7 +97,7 @@ class Spool:
                 )
                 return False
             self.folder.mkdir(parents=True, exist_ok=True)
-            target = self.folder / _name(source)
+            target = self.folder / kept_name(source)
             try:
                 os.link(self._clips_dir / source, target, follow_symlinks=False)
             except FileExistsError:
@@ -108,14 +108,14 @@ class Spool:
                 _copy(descriptor, target)
         finally:
             os.close(descriptor)
-        self._sizes[_name(source)] = size
+        self._sizes[kept_name(source)] = size
         return True
 
     def _make_room(self, source: str, size: int) -> bool:
         """Remove newer ones until there is room; returns whether there is."""
         while self._sizes and self.size_bytes + size > self._limit:
             newest = max(self._sizes, key=_age_key)
-            if _age_key(newest) <= _age_key(_name(source)):
+            if _age_key(newest) <= _age_key(kept_name(source)):
                 return False
             self._remove(newest)
         return size <= self._limit
@@ -130,7 +130,8 @@ class Spool:
             logger().warning("S3 snapshot mirror: %s", sentence)
 
 
-def _name(source: str) -> str:
+def kept_name(source: str) -> str:
+    """The name of a source's file in the spool folder."""
     return quote(source, safe="")
 
 

@@ -31,6 +31,7 @@ class Status:
     backlog: int
     lag_seconds: float
     retrying: int
+    next_retry_at: float | None
     s3_answered_at: float | None
     """When S3 last took something, an upload or a heartbeat."""
     last_upload_at: float | None
@@ -69,6 +70,7 @@ def read_status(settings: Settings, now: float) -> Status:
             backlog=counts[State.PENDING],
             lag_seconds=0.0 if oldest is None else max(0.0, now - oldest),
             retrying=ledger.retrying(),
+            next_retry_at=ledger.next_retry(now),
             s3_answered_at=max(filter(None, (facts.get("s3_answered_at"), last[0] if last else None)), default=None),
             last_upload_at=last[0] if last else None,
             last_upload_key=last[1] if last else None,

@@ -4,8 +4,10 @@ has Frigate's packages."""
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -75,11 +77,20 @@ def test_the_mirror_lives_and_ends_with_the_real_frigate(
         pytest.skip(f"this Frigate does not start here: {running.lines[-1]}")
     if service == "real":
         wait_until(lambda: _heartbeats(rclone) == 1, "the heartbeat in the bucket")
+    # Frigate itself does not survive a SIGTERM in the middle of its start: threads that nobody stops keep it alive.
+    wait_until(_answers, "Frigate's API", patience=120)
     running.process.terminate()
     running.process.wait(120)
     bundle.no_orphan()
     if service == "real":
         wait_until(lambda: not is_running(tmp_path / ".s3-mirror"), "the end of the service")
+
+
+def _answers() -> bool:
+    """Whether Frigate's API accepts connections; its port is fixed."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", 5001), 1):
+        return True
+    return False
 
 
 def _heartbeats(target: Target) -> int:

@@ -68,6 +68,7 @@ WRONG = [
     ("S3_MQTT_PASSWORD", "hush", "S3_MQTT_PASSWORD is set, but S3_MQTT_USER is not"),
     ("S3_MQTT_DISCOVERY_PREFIX", "a b", "S3_MQTT_DISCOVERY_PREFIX 'a b' is not a topic"),
     ("S3_HEARTBEAT_URL", "hush", "S3_HEARTBEAT_URL is not a URL"),
+    ("FRIGATE_UI_URL", "frigate:5000", "FRIGATE_UI_URL 'frigate:5000' is not a web address"),
     ("S3_LOG_FORMAT", "xml", "S3_LOG_FORMAT must be text or json, not 'xml'."),
     ("S3_OVERWRITE", "always", "S3_OVERWRITE must be never or changed, not 'always'."),
     ("S3_SPOOL_MAX", "plenty", "S3_SPOOL_MAX 'plenty' is not a size"),

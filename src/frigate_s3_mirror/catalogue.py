@@ -1,0 +1,181 @@
+"""What the ledger can tell a person who looks: pictures by page, activity, problems by reason. It only reads.
+
+Pages are found by the place of the last picture before them and never by a count, so the last page of a million is as
+quick as the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from frigate_s3_mirror.events import Event
+from frigate_s3_mirror.kinds import Kind
+from frigate_s3_mirror.ledger import REASON, Ledger
+from frigate_s3_mirror.lifecycle import State
+
+_COLUMNS = (
+    "id, event_id, camera, label, kind, state, key, source, happened_at, uploaded_at, size_bytes, sha256, etag, "
+    "attempts, last_error, event"
+)
+_PICTURE = Kind.SNAPSHOT.value
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One object as the ledger knows it; times are unix seconds."""
+
+    row: int
+    event_id: str
+    camera: str | None
+    label: str | None
+    kind: str
+    state: State
+    key: str | None
+    source: str | None
+    happened_at: float
+    uploaded_at: float | None
+    size_bytes: int | None
+    sha256: str | None
+    etag: str | None
+    attempts: int
+    error: str | None
+    event: Event | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which pictures: of a state, and perhaps of a camera, a label, a time [since, until) in unix seconds."""
+
+    state: State = State.UPLOADED
+    camera: str | None = None
+    label: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page begins: after this picture, newest first."""
+
+    happened_at: float
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Uploads of one stretch of time that begins at `start` (unix seconds)."""
+
+    start: float
+    uploads: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Entries that did not make it (yet) for the same reason."""
+
+    state: State
+    reason: str
+    count: int
+    newest: float
+    event_ids: tuple[str, ...]
+    """Of the newest few."""
+
+
+class Catalogue:
+    """Questions to an open ledger."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._connection = ledger.connection
+
+    def page(self, wanted: Wanted, limit: int, after: Place | None = None) -> tuple[list[Picture], Place | None]:
+        """Up to `limit` snapshots, newest first, and where the next page begins (None: this is the last)."""
+        terms = ["state = ?", "kind = ?"]
+        values: list[str | float] = [wanted.state.value, _PICTURE]
+        for term, value in (
+            ("camera = ?", wanted.camera),
+            ("label = ?", wanted.label),
+            ("happened_at >= ?", wanted.since),
+            ("happened_at < ?", wanted.until),
+        ):
+            if value is not None:
+                terms.append(term)
+                values.append(value)
+        if after is not None:
+            terms.append("happened_at <= ? AND (happened_at < ? OR id < ?)")
+            values += [after.happened_at, after.happened_at, after.row]
+        sql = f"""SELECT {_COLUMNS} FROM object INDEXED BY object_order WHERE {" AND ".join(terms)}
+                  ORDER BY happened_at DESC, id DESC LIMIT ?"""  # noqa: S608  # only fixed fragments are put together
+        found = [_picture(row) for row in self._connection.execute(sql, [*values, limit + 1])]
+        shown = found[:limit]
+        return shown, Place(shown[-1].happened_at, shown[-1].row) if len(found) > limit else None
+
+    def event(self, event_id: str) -> list[Picture]:
+        """All objects of an event, its snapshot first."""
+        sql = f"SELECT {_COLUMNS} FROM object WHERE event_id = ?"  # noqa: S608
+        found = [_picture(row) for row in self._connection.execute(sql, (event_id,))]
+        return sorted(found, key=lambda picture: picture.kind != _PICTURE)
+
+    def names(self) -> tuple[list[str], list[str]]:
+        """Cameras and labels of the uploaded snapshots, for the filters."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT camera, label FROM object WHERE state = 'uploaded' AND kind = ?", (_PICTURE,)
+        ).fetchall()
+        return sorted({row[0] for row in rows if row[0]}), sorted({row[1] for row in rows if row[1]})
+
+    def by_camera(self) -> dict[str, dict[str, int]]:
+        """Entries by camera and state."""
+        table: dict[str, dict[str, int]] = {}
+        sql = "SELECT coalesce(camera, ''), state, count(*) FROM object GROUP BY camera, state ORDER BY camera"
+        for camera, state, count in self._connection.execute(sql):
+            table.setdefault(camera, {})[state] = count
+        return table
+
+    def activity(self, now: float, hours: int = 24, bucket_seconds: int = 1800) -> list[Bucket]:
+        """Uploads of the last hours, an item for each stretch, the oldest first, gaps with zeros."""
+        first = int(now // bucket_seconds - hours * 3600 // bucket_seconds + 1) * bucket_seconds
+        sql = """SELECT CAST(uploaded_at AS INTEGER) / ?1 * ?1, count(*), coalesce(sum(size_bytes), 0) FROM object
+                 WHERE uploaded_at >= ?2 GROUP BY 1"""
+        found = {row[0]: (row[1], row[2]) for row in self._connection.execute(sql, (bucket_seconds, first))}
+        starts = range(first, int(now) + 1, bucket_seconds)
+        return [Bucket(float(start), *found.get(start, (0, 0))) for start in starts]
+
+    def problems(self) -> list[Group]:
+        """What is failed, lost, or waiting after a failure, the most frequent reason first within each state."""
+        sql = f"""SELECT state, {REASON}, count(*), max(happened_at) FROM object
+                  WHERE state IN ('failed', 'expired') OR (state = 'pending' AND last_error IS NOT NULL)
+                  GROUP BY 1, 2 ORDER BY 3 DESC LIMIT 200"""  # noqa: S608
+        groups = [
+            Group(State(state), reason, count, newest, self._examples(state, reason))
+            for state, reason, count, newest in self._connection.execute(sql).fetchall()
+        ]
+        order = [State.FAILED, State.EXPIRED, State.PENDING]
+        return sorted(groups, key=lambda group: order.index(group.state))
+
+    def _examples(self, state: str, reason: str) -> tuple[str, ...]:
+        rows = self._connection.execute(
+            f"""SELECT event_id FROM object WHERE state = ? AND {REASON} = ?
+                ORDER BY happened_at DESC LIMIT 5""",  # noqa: S608
+            (state, reason),
+        )
+        return tuple(row[0] for row in rows)
+
+
+@contextmanager
+def open_catalogue(ledger: Ledger) -> Iterator[Catalogue]:
+    """A catalogue on a connection of its own. Raises LedgerError with a sentence."""
+    ledger.open(read_only=True)
+    try:
+        yield Catalogue(ledger)
+    finally:
+        ledger.close()
+
+
+def _picture(row: Sequence[Any]) -> Picture:
+    values = list(row)
+    values[5] = State(values[5])
+    values[-1] = Event.from_json(values[-1]) if values[-1] else None
+    return Picture(*values)

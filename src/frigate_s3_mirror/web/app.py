@@ -1,0 +1,379 @@
+"""The routes of the status page. Each handler reads the ledger anew, so nothing is kept while nobody looks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from anyio.to_thread import run_sync
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import Request
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from frigate_s3_mirror import __version__
+from frigate_s3_mirror.catalogue import Catalogue, Picture, Wanted, open_catalogue
+from frigate_s3_mirror.health import Health
+from frigate_s3_mirror.ledger import FILE_NAME, Ledger, LedgerError
+from frigate_s3_mirror.s3_errors import StoreError
+from frigate_s3_mirror.settings import Settings
+from frigate_s3_mirror.status import Status, read_status
+from frigate_s3_mirror.units import format_duration, format_size
+from frigate_s3_mirror.web import views
+from frigate_s3_mirror.web.access import SESSION_COOKIE, Access
+from frigate_s3_mirror.web.metrics import Metrics
+from frigate_s3_mirror.web.pictures import Pictures
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+HERE = Path(__file__).parent
+LIVE_SECONDS = 2.0
+"""How often a page that is open looks for news."""
+_KEEP_ALIVE_LOOKS = 8
+_OPEN_PATHS = ("/healthz", "/sign-in", "/static/")
+_LONGEST_FORM = 100_000
+_FRESH_SECONDS = 1.0  # several readers in the same second share a look
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class StatusApp:
+    """Handlers and what they share."""
+
+    def __init__(self, settings: Settings, own_host: str) -> None:
+        self.settings = settings
+        self._own_host = own_host
+        token = settings.status_token
+        self.access = Access(token.get_secret_value() if token is not None else None)
+        self.metrics = Metrics(self.status_or_none)
+        self.pictures = Pictures(settings)
+        self._seen: tuple[float, Status] | None = None
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """Let open live streams come to their end."""
+        self._ending.set()
+
+    def build(self) -> Starlette:
+        """The ASGI application."""
+        routes = [
+            Route("/", self.overview),
+            Route("/gallery", self.gallery),
+            Route("/event/{event_id}", self.event),
+            Route("/picture/{event_id}", self.picture),
+            Route("/problems", self.problems),
+            Route("/retry", self.retry, methods=["POST"]),
+            Route("/sign-in", self.sign_in, methods=["GET", "POST"]),
+            Route("/live", self.live),
+            Route("/healthz", self.healthz),
+            Route("/api/status", self.api_status),
+            Route("/metrics", self.prometheus),
+            Mount("/static", StaticFiles(directory=HERE / "static")),
+        ]
+        guard = Middleware(BaseHTTPMiddleware, dispatch=self.guard)
+        errors: dict[Any, Any] = {404: self.not_found, LedgerError: self.no_ledger}
+        return Starlette(routes=routes, middleware=[guard], exception_handlers=errors)
+
+    # -- who may ---------------------------------------------------------------------------------------------------
+
+    async def guard(self, request: Request, call_next: Handler) -> Response:
+        """Let those in who may look; every answer carries the headers that keep a browser strict."""
+        cookie = request.cookies.get(SESSION_COOKIE)
+        if not self.access.knows_host(request.headers.get("host", ""), self._own_host):
+            sentence = "This name is not served without S3_STATUS_TOKEN; open http://127.0.0.1 instead.\n"
+            response: Response = PlainTextResponse(sentence, 421)
+        elif request.url.path.startswith(_OPEN_PATHS) or self.access.may_look(request.headers, cookie):
+            response = await call_next(request)
+        elif "text/html" in request.headers.get("accept", ""):
+            response = self._page("sign_in.html", request, 401, wrong="")
+        else:
+            response = JSONResponse({"error": "This needs S3_STATUS_TOKEN as a bearer token."}, 401)
+        if response.status_code == 401:
+            response.headers["WWW-Authenticate"] = "Bearer"
+        response.headers.update(self._strict_headers(request))
+        return response
+
+    def _strict_headers(self, request: Request) -> dict[str, str]:
+        images = "'self'"
+        if not request.url.path.startswith(_OPEN_PATHS) and not self.settings.status_proxy:
+            with contextlib.suppress(StoreError):
+                images += f" {self.pictures.bucket_origin}"
+        headers = {
+            "Content-Security-Policy": (
+                f"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src {images}; "
+                "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+            ),
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "Cross-Origin-Resource-Policy": "same-origin",
+        }
+        if not request.url.path.startswith("/static/"):
+            headers["Cache-Control"] = "no-store"
+        return headers
+
+    async def sign_in(self, request: Request) -> Response:
+        """A form for the token, and what it sends."""
+        if request.method == "GET":
+            return self._page("sign_in.html", request, wrong="")
+        form = await _form(request)
+        right = self.access.signs_in(form.get("token", ""), time.monotonic())
+        if right:
+            return self._with_session(RedirectResponse("/", 303), request, self.access.new_session())
+        if right is None:
+            return self._page("sign_in.html", request, 429, wrong="Too many wrong tokens; wait a minute.")
+        return self._page(
+            "sign_in.html", request, 401, wrong="That is not the token. It is the value of S3_STATUS_TOKEN."
+        )
+
+    # -- pages -----------------------------------------------------------------------------------------------------
+
+    async def overview(self, request: Request) -> Response:
+        """Health, proof, activity, cameras."""
+        return self._page("overview.html", request, **await run_sync(self._overview_values))
+
+    def _overview_values(self) -> dict[str, Any]:
+        status = self.status()
+        with self._catalogue() as catalogue:
+            uploads, sizes = views.activity_charts(catalogue.activity(time.time()))
+            newest, _ = catalogue.page(Wanted(), 1)
+            cameras = catalogue.by_camera()
+        return {
+            "status": status,
+            "uploads_chart": uploads,
+            "sizes_chart": sizes,
+            "cameras": cameras,
+            "newest": newest[0] if newest else None,
+            "origin": self.pictures.origin(newest[0] if newest else None),
+            "shown_settings": views.settings_shown(self.settings),
+        }
+
+    async def gallery(self, request: Request) -> Response:
+        """The newest snapshots, filtered."""
+        chosen = views.Filter.of(request.query_params)
+        return self._page("gallery.html", request, **await run_sync(self._gallery_values, chosen))
+
+    def _gallery_values(self, chosen: views.Filter) -> dict[str, Any]:
+        with self._catalogue() as catalogue:
+            found, following = catalogue.page(chosen.wanted(), views.PAGE, chosen.after)
+            cameras, labels = self._names(catalogue)
+        return {
+            "chosen": chosen,
+            "pictures": found,
+            "next_query": chosen.query(following) if following else None,
+            "first_query": chosen.query(None) if chosen.after else None,
+            "camera_names": cameras,
+            "label_names": labels,
+            "states": views.SHOWN_STATES,
+            "origin": self.pictures.origin(found[0] if found else None),
+        }
+
+    async def event(self, request: Request) -> Response:
+        """One event: its picture and all that is known of it."""
+        event_id = request.path_params["event_id"]
+        found = await run_sync(self._objects, event_id)
+        if not found:
+            return await self.not_found(request, None)
+        return self._page(
+            "event.html",
+            request,
+            picture=found[0],
+            others=found[1:],
+            origin=await run_sync(self.pictures.origin, found[0]),
+            link=views.frigate_link(self.settings, event_id),
+        )
+
+    async def picture(self, request: Request) -> Response:
+        """The picture: by a presigned address, or from here."""
+        found = await run_sync(self._objects, request.path_params["event_id"])
+        if not found:
+            return PlainTextResponse("There is no such event.\n", 404)
+        address = await run_sync(self.pictures.address, found[0])
+        if address is not None:
+            return RedirectResponse(address, 307)
+        content = await run_sync(self.pictures.read, found[0])
+        if content is None:
+            return PlainTextResponse("Neither the bucket nor Frigate gives this picture.\n", 404)
+        return Response(content.content, media_type=content.media_type)
+
+    async def problems(self, request: Request) -> Response:
+        """What is not in the bucket, by reason."""
+
+        def read() -> dict[str, Any]:
+            with self._catalogue() as catalogue:
+                return {"groups": catalogue.problems()}
+
+        return self._page("problems.html", request, tried=request.query_params.get("tried"), **await run_sync(read))
+
+    async def retry(self, request: Request) -> Response:
+        """Make failed and lost entries pending again; the service takes them up at its next look."""
+        form = await _form(request)
+        if not self.access.may_act(request.headers, request.cookies.get(SESSION_COOKIE), form.get("form_token", "")):
+            return self._page(
+                "message.html",
+                request,
+                403,
+                title="Not done",
+                text="This form is too old. Go back, reload, and press again.",
+            )
+
+        def write() -> int:
+            ledger = self._ledger()
+            ledger.open()
+            try:
+                return len(ledger.retry_failed(reason=form.get("reason", "")))
+            finally:
+                ledger.close()
+
+        return RedirectResponse(f"/problems?tried={await run_sync(write)}", 303)
+
+    # -- live ------------------------------------------------------------------------------------------------------
+
+    async def live(self, request: Request) -> Response:
+        """Server-sent events: the changing part of the overview, whenever it changed."""
+        return StreamingResponse(self._news(), media_type="text/event-stream")
+
+    async def _news(self) -> AsyncIterator[str]:
+        last, quiet = "", 0
+        while not self._ending.is_set():
+            with contextlib.suppress(LedgerError):
+                now = self._render("live.html", **await run_sync(self._overview_values))
+                if now != last:
+                    last, quiet = now, 0
+                    yield "".join(f"data: {line}\n" for line in now.splitlines()) + "\n"
+            quiet += 1
+            if quiet % _KEEP_ALIVE_LOOKS == 0:
+                yield ": still here\n\n"
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), LIVE_SECONDS)
+
+    # -- for programs ----------------------------------------------------------------------------------------------
+
+    async def healthz(self, _request: Request) -> Response:
+        """200 while health is OK, else 503 with the reason."""
+        status = await run_sync(self.status_or_none)
+        if status is None:
+            return PlainTextResponse("DOWN The ledger cannot be read.\n", 503)
+        return PlainTextResponse(
+            f"{status.health} {status.reason}".strip() + "\n", 200 if status.health == Health.OK else 503
+        )
+
+    async def api_status(self, _request: Request) -> Response:
+        """The same as `status --json`."""
+        status = await run_sync(self.status)
+        return Response(json.dumps(status.to_dict(), ensure_ascii=False, indent=2), media_type="application/json")
+
+    async def prometheus(self, _request: Request) -> Response:
+        """Metrics in Prometheus' text format."""
+        return Response(await run_sync(self.metrics.text), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    # -- what goes wrong -------------------------------------------------------------------------------------------
+
+    async def not_found(self, request: Request, _error: Exception | None) -> Response:
+        """A page that is not there."""
+        return self._page("message.html", request, 404, title="Not found", text="There is nothing at this address.")
+
+    async def no_ledger(self, request: Request, error: Exception) -> Response:
+        """A ledger that cannot be read."""
+        return self._page("message.html", request, 503, title="No answer", text=str(error))
+
+    # -- shared ----------------------------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """The status, at most a second old. Raises LedgerError."""
+        if self._seen is None or time.monotonic() - self._seen[0] > _FRESH_SECONDS:
+            self._seen = (time.monotonic(), read_status(self.settings, time.time()))
+        return self._seen[1]
+
+    def status_or_none(self) -> Status | None:
+        """The same, or None without a ledger."""
+        with contextlib.suppress(LedgerError):
+            return self.status()
+        return None
+
+    def _ledger(self) -> Ledger:
+        return Ledger(self.settings.ledger_dir / FILE_NAME)
+
+    def _catalogue(self) -> contextlib.AbstractContextManager[Catalogue]:
+        return open_catalogue(self._ledger())
+
+    def _objects(self, event_id: str) -> list[Picture]:
+        with self._catalogue() as catalogue:
+            return catalogue.event(event_id)
+
+    def _names(self, catalogue: Catalogue) -> tuple[list[str], list[str]]:
+        return catalogue.names()
+
+    def _page(self, name: str, request: Request, status_code: int = 200, **values: Any) -> Response:
+        """A page, with the session that its forms need."""
+        cookie = request.cookies.get(SESSION_COOKIE)
+        is_known = self.access.is_session(cookie)
+        session = cookie if is_known and cookie is not None else self.access.new_session()
+        form_token = self.access.form_token(session)
+        html = self._render(name, path=request.url.path, form_token=form_token, **values)
+        response = HTMLResponse(html, status_code)
+        if not is_known and self.access.token is None:  # with a token a session is given for the token alone
+            self._with_session(response, request, session)
+        return response
+
+    @staticmethod
+    def _with_session(response: Response, request: Request, session: str) -> Response:
+        secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
+        response.set_cookie(
+            SESSION_COOKIE, session, httponly=True, samesite="strict", secure=secure, max_age=30 * 86400
+        )
+        return response
+
+    def _render(self, name: str, **values: Any) -> str:
+        return self._templates.get_template(name).render(
+            now=time.time(),
+            version=__version__,
+            site=self.settings.site,
+            has_token=self.access.token is not None,
+            **values,
+        )
+
+    @cached_property
+    def _templates(self) -> Environment:
+        """Made when somebody looks for the first time."""
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+        environment = Environment(
+            loader=FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.filters.update(
+            moment=views.moment, clock_time=views.clock_time, size=format_size, duration=format_duration
+        )
+        environment.globals.update(ago=views.ago)
+        return environment
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """The fields of a small form; one that is too long has none."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _LONGEST_FORM:
+            return {}
+    return dict(parse_qsl(body.decode("utf-8", "replace")))

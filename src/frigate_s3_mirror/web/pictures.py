@@ -1,0 +1,120 @@
+"""Where a picture comes from: the bucket when the key may read it, else the file that Frigate still has."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from frigate_s3_mirror.catalogue import Picture
+from frigate_s3_mirror.lifecycle import State
+from frigate_s3_mirror.s3 import ObjectStore
+from frigate_s3_mirror.s3_errors import StoreError
+from frigate_s3_mirror.settings import Settings
+from frigate_s3_mirror.sources import SourceRefusedError, SourceVanishedError, open_source
+from frigate_s3_mirror.spool import FOLDER_NAME, kept_name
+
+LINK_SECONDS = 600.0
+"""How long a presigned address works."""
+_ASK_AGAIN_SECONDS = 600.0
+_MEDIA_TYPES = {"jpg": "image/jpeg", "webp": "image/webp", "png": "image/png"}
+
+
+class Origin(StrEnum):
+    """Where the pictures on the page are from."""
+
+    BUCKET = "bucket"
+    LOCAL = "local"
+    """The key may write only, so the page shows what Frigate still has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """A picture that this server hands out itself."""
+
+    content: bytes
+    media_type: str
+
+
+class Pictures:
+    """Finds out once in a while what the key may read."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._store: ObjectStore | None = None
+        self._may_read = True
+        self._ask_at = 0.0
+        self._bucket_origin: str | None = None
+        self.proxied = settings.status_proxy
+
+    @property
+    def store(self) -> ObjectStore:
+        """Made at the first use."""
+        if self._store is None:
+            self._store = ObjectStore(self._settings)
+        return self._store
+
+    def origin(self, picture: Picture | None) -> Origin:
+        """Where pictures like this one come from; asks S3 at most every ten minutes."""
+        if picture is not None and picture.key is not None and time.monotonic() >= self._ask_at:
+            self._may_read = self._reads(picture.key)
+            self._ask_at = time.monotonic() + _ASK_AGAIN_SECONDS
+        return Origin.BUCKET if self._may_read else Origin.LOCAL
+
+    @property
+    def bucket_origin(self) -> str:
+        """Scheme and host of presigned addresses, for the Content-Security-Policy."""
+        if self._bucket_origin is None:
+            url = urlsplit(self.store.presigned("any", LINK_SECONDS))
+            self._bucket_origin = f"{url.scheme}://{url.netloc}"
+        return self._bucket_origin
+
+    def address(self, picture: Picture) -> str | None:
+        """A presigned address for a browser, or None when this server should hand it out."""
+        if picture.state is not State.UPLOADED or picture.key is None or self.proxied:
+            return None
+        if self.origin(picture) is Origin.LOCAL:
+            return None
+        return self.store.presigned(picture.key, LINK_SECONDS)
+
+    def read(self, picture: Picture) -> Bytes | None:
+        """The picture itself, from the bucket or from this machine; None when neither has it."""
+        if picture.state is State.UPLOADED and picture.key is not None and self.origin(picture) is Origin.BUCKET:
+            try:
+                return Bytes(self.store.get(picture.key), _media_type(picture.key))
+            except StoreError:
+                pass  # shown from here, if it is still here
+        return self._local(picture)
+
+    def _local(self, picture: Picture) -> Bytes | None:
+        if picture.source is None or ":" in picture.source:
+            return None
+        spool = self._settings.ledger_dir / FOLDER_NAME
+        for folder, name in ((self._settings.clips_dir, picture.source), (spool, kept_name(picture.source))):
+            if (content := _content(folder, name)) is not None:
+                return Bytes(content, _media_type(picture.source))
+        return None
+
+    def _reads(self, key: str) -> bool:
+        """Only a refusal counts: an outage is no lack of permission."""
+        try:
+            self.store.describe(key)
+        except StoreError as error:
+            return error.status not in {401, 403}
+        return True
+
+
+def _content(folder: Path, source: str) -> bytes | None:
+    try:
+        descriptor, _size = open_source(folder, source)
+    except (SourceVanishedError, SourceRefusedError):
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()
+
+
+def _media_type(name: str) -> str:
+    return _MEDIA_TYPES.get(name.rsplit(".", 1)[-1], "application/octet-stream")

@@ -1,0 +1,107 @@
+"""Serves the status page from a thread of its own, so that a slow browser never holds up an upload."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Sequence
+
+import uvicorn
+
+from frigate_s3_mirror.entries import Outcome
+from frigate_s3_mirror.health import Condition
+from frigate_s3_mirror.logs import logger
+from frigate_s3_mirror.settings import Settings
+from frigate_s3_mirror.web.app import StatusApp
+
+_END_SECONDS = 2
+
+
+class StatusPage:
+    """An onlooker (see observers.Observer) that serves until the service ends."""
+
+    def __init__(self, settings: Settings, address: tuple[str, int]) -> None:
+        self._settings, self._address = settings, address
+        self._app: StatusApp | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._is_ready = threading.Event()
+
+    def settled(self, outcomes: Sequence[Outcome]) -> None:
+        """Count for Prometheus."""
+        if self._app is not None:
+            self._app.metrics.settled(outcomes)
+
+    def health_changed(self, condition: Condition, since: float) -> None:
+        """The page reads the health when it is looked at."""
+
+    async def regularly(self) -> None:
+        """Serve; a port that is taken is told, and the mirror goes on without the page."""
+        host, port = self._address
+        try:
+            listening = _listen(host, port)
+        except OSError as error:
+            logger().warning(
+                "S3 snapshot mirror: the status page cannot listen on %s (%s); S3_STATUS_LISTEN chooses another address, or off",
+                self._settings.status_listen, error.strerror or error,
+            )  # fmt: skip
+            return
+        shown = f"[{host}]" if ":" in host else host
+        logger().info("S3 snapshot mirror status page: http://%s:%d/", shown, listening.getsockname()[1])
+        thread = threading.Thread(target=self._serve, args=(listening,), name="status page", daemon=True)
+        thread.start()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._is_ready.wait(_END_SECONDS)
+            if self._loop is not None and self._stop is not None and self._app is not None:
+                with contextlib.suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(self._app.end)
+                    self._loop.call_soon_threadsafe(self._stop.set)
+            thread.join(_END_SECONDS)
+
+    def _serve(self, listening: socket.socket) -> None:
+        try:
+            asyncio.run(self._serve_until_stopped(listening))
+        except Exception:  # noqa: BLE001  # outermost frame of the thread
+            logger().exception("S3 snapshot mirror goes on without its status page")
+        finally:
+            self._is_ready.set()
+
+    async def _serve_until_stopped(self, listening: socket.socket) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._app = StatusApp(self._settings, self._address[0])
+        config = uvicorn.Config(
+            self._app.build(), http="h11", ws="none", lifespan="off", loop="asyncio", interface="asgi3",
+            log_config=None, log_level="critical", access_log=False, server_header=False, date_header=False,
+            timeout_graceful_shutdown=1, limit_concurrency=64, proxy_headers=False,
+        )  # fmt: skip
+        server = _QuietServer(config)
+        server.until = self._stop
+        self._is_ready.set()
+        await server.serve(sockets=[listening])
+
+
+class _QuietServer(uvicorn.Server):
+    """Sleeps until its end; the original looks ten times a second whether that has come."""
+
+    until: asyncio.Event
+
+    async def main_loop(self) -> None:
+        """Wait."""
+        await self.until.wait()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(64)
+    except OSError:
+        listening.close()
+        raise
+    return listening
