@@ -25,7 +25,7 @@ def settings_or_exit(*, log: bool = False) -> Loaded:
             say(problem)
         raise typer.Exit(EXIT_CONFIGURATION) from error
     if log:
-        set_up(loaded.settings.log_level)
+        set_up(loaded.settings.log_level, as_json=loaded.settings.log_format == "json")
     for warning in loaded.warnings:
         logger().warning("%s", warning) if log else say(warning)
     return loaded

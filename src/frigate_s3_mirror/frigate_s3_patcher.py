@@ -365,7 +365,7 @@ class Supervisor:
 def pass_on(descriptor: int) -> str:
     """Pass lines on to Frigate's log until the child closes its end; returns what a failed import said.
 
-    What comes before the first line in Frigate's format is held back: for a child that cannot even import its
+    What comes before the first line of a log (in Frigate's format, or JSON) is held back: for a child that cannot even import its
     packages, one line tells more than a traceback.
     """
     rest = b""
@@ -377,7 +377,7 @@ def pass_on(descriptor: int) -> str:
         if rest and (not chunk or len(rest) > LONGEST_LINE):
             lines, rest = [*lines, rest], b""
         for line in lines:
-            speaks = speaks or line.startswith(b"[") or len(held) >= MOST_HELD_LINES
+            speaks = speaks or line.startswith((b"[", b"{")) or len(held) >= MOST_HELD_LINES
             held.append(line + b"\n")
         last = held[-1] if held else b""
         if not chunk and not speaks and (last.startswith(b"ImportError: ") or b": No module named " in last):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
+from datetime import UTC, datetime
 from typing import TextIO
 
 NAME = "frigate_s3_mirror"
+FIELDS = "fields"
+"""Name under which a call's `extra` may bring fields for the JSON form."""
 
 
 class _Formatter(logging.Formatter):
@@ -24,6 +28,24 @@ class _Formatter(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (ISO 8601), level, message, and what the line is about as fields of their own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        at = datetime.fromtimestamp(record.created, UTC).astimezone()
+        content = {
+            "time": at.isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, FIELDS, {}),
+        }
+        if record.exc_info:
+            content["exception"] = self.formatException(record.exc_info)
+        return json.dumps(content, ensure_ascii=False)
+
+
 class _StdoutHandler(logging.StreamHandler[TextIO]):
     """Writes to what stdout is now, so that lines appear above a progress bar."""
 
@@ -36,10 +58,10 @@ class _StdoutHandler(logging.StreamHandler[TextIO]):
         return sys.stdout
 
 
-def set_up(level: str) -> None:
+def set_up(level: str, *, as_json: bool = False) -> None:
     """Send this package's log lines from `level` on to stdout, and no other package's."""
     stream = _StdoutHandler()
-    stream.setFormatter(_Formatter())
+    stream.setFormatter(_JsonFormatter() if as_json else _Formatter())
     logger = logging.getLogger(NAME)
     logger.handlers[:] = [stream]
     logger.setLevel(level.upper())

@@ -12,7 +12,7 @@ from frigate_s3_mirror.events import FrigateError
 from frigate_s3_mirror.health import Condition
 from frigate_s3_mirror.ledger_thread import LedgerThread
 from frigate_s3_mirror.lifecycle import State
-from frigate_s3_mirror.logs import logger
+from frigate_s3_mirror.logs import FIELDS, logger
 from frigate_s3_mirror.scan import Proof
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.spool import Spool
@@ -90,24 +90,27 @@ class Reports:
     def _tell(self, outcome: Outcome, *, retries: bool) -> None:
         entry = outcome.entry
         event = entry.event
+        more = {FIELDS: _fields(outcome)} if self._settings.log_format == "json" else None
         if outcome.state is State.UPLOADED:
             self.uploaded += 1
             logger().info(
                 "S3 upload done camera=%s label=%s key=%s size=%s lag=%s",
                 event.camera, event.label, entry.key, format_size(outcome.size_bytes or 0),
-                format_duration(max(0.0, round((outcome.uploaded_at or 0) - entry.happened_at, 3))),
+                format_duration(max(0.0, round((outcome.uploaded_at or 0) - entry.happened_at, 3))), extra=more,
             )  # fmt: skip
         elif outcome.state is State.EXPIRED:
             self.failed += 1
-            logger().error("S3 upload lost event=%s camera=%s: %s", event.id, event.camera, outcome.error)
+            logger().error("S3 upload lost event=%s camera=%s: %s", event.id, event.camera, outcome.error, extra=more)
         elif outcome.state is State.FAILED:
             self.failed += 1
             logger().error(
                 "S3 upload failed event=%s camera=%s after %d attempts: %s 'retry-failed' tries again.",
-                event.id, event.camera, outcome.attempts, outcome.error,
+                event.id, event.camera, outcome.attempts, outcome.error, extra=more,
             )  # fmt: skip
         elif retries:
-            logger().warning("S3 upload will be retried event=%s camera=%s: %s", event.id, event.camera, outcome.error)
+            logger().warning(
+                "S3 upload will be retried event=%s camera=%s: %s", event.id, event.camera, outcome.error, extra=more
+            )
 
     async def _tell_proof(self) -> None:
         """How much of what Frigate has is in the bucket, without asking the bucket."""
@@ -132,3 +135,13 @@ class Reports:
                 "S3 snapshot mirror: %d snapshots wait that Frigate may delete within a day (FRIGATE_RETENTION_DAYS); the oldest is %s",
                 len(endangered), endangered[0].source,
             )  # fmt: skip
+
+
+def _fields(outcome: Outcome) -> dict[str, object]:
+    """What a line about an outcome is about, for log collectors."""
+    entry, event = outcome.entry, outcome.entry.event
+    lag = None if outcome.uploaded_at is None else round(max(0.0, outcome.uploaded_at - entry.happened_at), 3)
+    return {
+        "state": outcome.state.value, "event_id": event.id, "camera": event.camera, "label": event.label, "kind": entry.kind.value,
+        "key": entry.key, "size_bytes": outcome.size_bytes, "lag_seconds": lag, "attempts": outcome.attempts, "error": outcome.error,
+    }  # fmt: skip

@@ -299,7 +299,7 @@ class Settings(BaseModel):
         if value != "off":
             try:
                 url = urlsplit(f"//{value}")
-                whole = url.hostname and url.port and url.netloc == value and not url.username
+                whole = url.hostname and url.port is not None and url.netloc == value and not url.username
             except ValueError:
                 whole = False
             if not whole:

@@ -343,7 +343,6 @@ class StatusApp:
 
     def _render(self, name: str, **values: Any) -> str:
         return self._templates.get_template(name).render(
-            now=time.time(),
             version=__version__,
             site=self.settings.site,
             has_token=self.access.token is not None,
@@ -365,7 +364,6 @@ class StatusApp:
         environment.filters.update(
             moment=views.moment, clock_time=views.clock_time, size=format_size, duration=format_duration
         )
-        environment.globals.update(ago=views.ago)
         return environment
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from frigate_s3_mirror.catalogue import Bucket, Place, Wanted
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.settings import Settings
-from frigate_s3_mirror.units import format_duration, format_size
+from frigate_s3_mirror.units import format_size
 from frigate_s3_mirror.web.chart import Chart, bar_chart
 
 PAGE = 48
@@ -107,14 +107,6 @@ def moment(at: float | None) -> str:
 def clock_time(at: float | None) -> str:
     """A time as people read it, in this machine's time zone."""
     return "never" if at is None else f"{dt.datetime.fromtimestamp(at, dt.UTC).astimezone():%Y-%m-%d %H:%M:%S}"
-
-
-def ago(at: float | None, now: float) -> str:
-    """How long ago that was."""
-    if at is None:
-        return "never"
-    seconds = max(0, int(now - at))
-    return f"{seconds} s ago" if seconds < 60 else f"{format_duration(seconds)} ago"
 
 
 def _day(text: str) -> dt.date | None:
