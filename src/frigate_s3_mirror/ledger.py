@@ -430,8 +430,8 @@ class Ledger:
     def last_uploaded(self) -> tuple[float, str] | None:
         """Time (unix seconds) and key of the newest upload."""
         row = self.connection.execute(
-            """SELECT uploaded_at, key FROM object WHERE uploaded_at IS NOT NULL AND state = 'uploaded' AND key IS NOT NULL
-               ORDER BY uploaded_at DESC LIMIT 1"""
+            """SELECT uploaded_at, key FROM object INDEXED BY object_uploads
+               WHERE uploaded_at IS NOT NULL AND state = 'uploaded' AND key IS NOT NULL ORDER BY uploaded_at DESC LIMIT 1"""
         ).fetchone()
         return None if row is None else (float(row[0]), str(row[1]))
 

@@ -34,7 +34,7 @@ LAYERS = [
     {"discovery", "heartbeat", "reports", "rebuild", "catalogue"},
     {"scan_loop"},
     {"s3_snapshot_mirror", "status", "verify", "restore"},
-    {"web.access", "web.chart", "web.metrics", "web.pictures"},
+    {"web.access", "web.chart", "web.metrics", "web.pictures", "web.remembered"},
     {"web.views"},
     {"web.app"},
     {"web.server"},

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from frigate_s3_mirror.catalogue import Catalogue
 from frigate_s3_mirror.entries import Entry, Outcome
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
@@ -132,3 +134,39 @@ def test_a_newer_ledger_is_not_touched(tmp_path: Path) -> None:
     first.close()
     with pytest.raises(LedgerError, match="newer version"):
         Ledger(tmp_path / "ledger.db").open()
+
+
+def test_a_ledger_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> None:
+    """Its entries stay, and its indexes become those of a new one."""
+    new, old = Ledger(tmp_path / "new.db"), Ledger(tmp_path / "old.db")
+    for ledger in (new, old):
+        ledger.open()
+    old.record([entry(1)], 0.0)
+    old.connection.executescript(
+        "DROP INDEX object_order; DROP INDEX object_uploads; PRAGMA user_version = 1;"
+        "CREATE INDEX object_order ON object (state, happened_at DESC)"
+    )
+    old.close()
+    old.open()
+    schema = "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'index') ORDER BY name"
+    assert old.connection.execute(schema).fetchall() == new.connection.execute(schema).fetchall()
+    assert (
+        old.connection.execute("PRAGMA user_version").fetchone()
+        == new.connection.execute("PRAGMA user_version").fetchone()
+    )
+    assert old.backlog() == 1
+    for ledger in (new, old):
+        ledger.close()
+
+
+def test_a_reason_is_the_same_for_all_files_that_share_it(ledger: Ledger) -> None:
+    """The name of the file is left out, so people see one group, and can try just that group again."""
+    taken = ledger.record([entry(n) for n in range(3)], 0.0)
+    ledger.settle([replace(outcome(e, State.EXPIRED), error=f"{e.source} vanished.") for e in taken[:2]])
+    ledger.settle([replace(outcome(taken[2], State.FAILED), error="Refused.")])
+    groups = Catalogue(ledger).problems()
+    assert [(g.state, g.reason, g.count) for g in groups] == [
+        (State.FAILED, "Refused.", 1), (State.EXPIRED, "The file vanished.", 2)
+    ]  # fmt: skip
+    assert sorted(ledger.retry_failed(reason="The file vanished.")) == sorted(e.event.id for e in taken[:2])
+    assert ledger.counts()[State.FAILED] == 1

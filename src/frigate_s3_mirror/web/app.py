@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl
 
 from anyio.to_thread import run_sync
@@ -40,6 +40,7 @@ from frigate_s3_mirror.web import views
 from frigate_s3_mirror.web.access import SESSION_COOKIE, Access
 from frigate_s3_mirror.web.metrics import Metrics
 from frigate_s3_mirror.web.pictures import Pictures
+from frigate_s3_mirror.web.remembered import Remembered
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -50,8 +51,8 @@ LIVE_SECONDS = 2.0
 _KEEP_ALIVE_LOOKS = 8
 _OPEN_PATHS = ("/healthz", "/sign-in", "/static/")
 _LONGEST_FORM = 100_000
-_FRESH_SECONDS = 1.0  # several readers in the same second share a look
 
+Answer = TypeVar("Answer")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -65,7 +66,9 @@ class StatusApp:
         self.access = Access(token.get_secret_value() if token is not None else None)
         self.metrics = Metrics(self.status_or_none)
         self.pictures = Pictures(settings)
-        self._seen: tuple[float, Status] | None = None
+        self.status = Remembered(lambda: read_status(settings, time.time()))
+        self._by_camera = Remembered(lambda: self._asked(Catalogue.by_camera))
+        self._names = Remembered(lambda: self._asked(Catalogue.names))
         self._ending = asyncio.Event()
 
     def end(self) -> None:
@@ -154,12 +157,11 @@ class StatusApp:
         with self._catalogue() as catalogue:
             uploads, sizes = views.activity_charts(catalogue.activity(time.time()))
             newest, _ = catalogue.page(Wanted(), 1)
-            cameras = catalogue.by_camera()
         return {
             "status": status,
             "uploads_chart": uploads,
             "sizes_chart": sizes,
-            "cameras": cameras,
+            "cameras": self._by_camera(),
             "newest": newest[0] if newest else None,
             "origin": self.pictures.origin(newest[0] if newest else None),
             "shown_settings": views.settings_shown(self.settings),
@@ -173,7 +175,7 @@ class StatusApp:
     def _gallery_values(self, chosen: views.Filter) -> dict[str, Any]:
         with self._catalogue() as catalogue:
             found, following = catalogue.page(chosen.wanted(), views.PAGE, chosen.after)
-            cameras, labels = self._names(catalogue)
+        cameras, labels = self._names()
         return {
             "chosen": chosen,
             "pictures": found,
@@ -296,14 +298,8 @@ class StatusApp:
 
     # -- shared ----------------------------------------------------------------------------------------------------
 
-    def status(self) -> Status:
-        """The status, at most a second old. Raises LedgerError."""
-        if self._seen is None or time.monotonic() - self._seen[0] > _FRESH_SECONDS:
-            self._seen = (time.monotonic(), read_status(self.settings, time.time()))
-        return self._seen[1]
-
     def status_or_none(self) -> Status | None:
-        """The same, or None without a ledger."""
+        """The status, or None without a ledger."""
         with contextlib.suppress(LedgerError):
             return self.status()
         return None
@@ -318,8 +314,9 @@ class StatusApp:
         with self._catalogue() as catalogue:
             return catalogue.event(event_id)
 
-    def _names(self, catalogue: Catalogue) -> tuple[list[str], list[str]]:
-        return catalogue.names()
+    def _asked(self, question: Callable[[Catalogue], Answer]) -> Answer:
+        with self._catalogue() as catalogue:
+            return question(catalogue)
 
     def _page(self, name: str, request: Request, status_code: int = 200, **values: Any) -> Response:
         """A page, with the session that its forms need."""
