@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 UV = $(shell command -v uv || echo $(BIN)/uv)
 
-.PHONY: demo test check unit integration test-faults test-ceph test-frigate bench docs lock format clean
+.PHONY: demo test check unit integration test-faults test-ceph test-frigate bench screenshots docs lock format clean
 
 demo: $(VENV)/ready
 	@$(BIN)/python -m frigate_s3_mirror.demo $(ARGS)
@@ -37,6 +37,10 @@ test-faults: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# The README's pictures, from the real service; needs Chromium.
+screenshots: $(VENV)/ready
+	$(BIN)/python scripts/screenshots.py
 
 # The tables of settings and errors are made from the code.
 docs: $(VENV)/ready

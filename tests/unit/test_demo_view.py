@@ -60,7 +60,9 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         yield Scene(frigate, bucket_dir, ledger_path, ProgressReader(bucket_dir, ledger_path))
 
 
-PLACE = Place("0.17", "demo", Path("/demo/bucket"), "http://127.0.0.1:40123", Path("/demo/mirror.log"))
+PLACE = Place(
+    "0.17", "demo", Path("/demo/bucket"), "http://127.0.0.1:40123", Path("/demo/mirror.log"), "http://127.0.0.1:9/"
+)
 
 
 def upload(number: int) -> Upload:

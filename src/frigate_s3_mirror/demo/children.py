@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -59,3 +60,9 @@ def last_lines(log_path: Path, count: int = 20) -> list[str]:
     if not log_path.exists():
         return []
     return log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-count:]
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])

@@ -27,6 +27,7 @@ def mirror_environment(s3: EmbeddedS3, frigate: SimulatedFrigate, **more: str) -
         "S3_ENDPOINT_URL": s3.endpoint_url,
         "S3_PATH_PREFIX": PATH_PREFIX,
         "S3_SCAN_INTERVAL": "1s",
+        "S3_STATUS_LISTEN": "off",
         "FRIGATE_DB_PATH": str(frigate.db_path),
         "FRIGATE_CLIPS_DIR": str(frigate.clips_dir),
         "NO_PROXY": "127.0.0.1",

@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from frigate_s3_mirror.demo import scenario
+from frigate_s3_mirror.demo.children import free_port
 from frigate_s3_mirror.demo.embedded_s3 import EmbeddedS3
 from frigate_s3_mirror.demo.mirror_process import MIRROR_COMMAND, MirrorProcess, mirror_environment
 from frigate_s3_mirror.demo.progress import Progress, ProgressReader
@@ -49,6 +50,7 @@ class Stage:
     frigate: SimulatedFrigate
     mirror: MirrorProcess
     reader: ProgressReader
+    status_address: str
 
     @property
     def place(self) -> Place:
@@ -58,6 +60,7 @@ class Stage:
             bucket_dir=self.s3.bucket_dir,
             endpoint_url=self.s3.endpoint_url,
             mirror_log=self.mirror.log_path,
+            status_page=f"http://{self.status_address}/",
         )
 
 
@@ -65,11 +68,13 @@ class Stage:
 def open_stage(root: Path, plan: Plan, mirror_command: Sequence[str]) -> Iterator[Stage]:
     """Start everything under `root`, and end all of it however the caller leaves."""
     with EmbeddedS3(root / "s3") as s3, SimulatedFrigate(root, plan.version, seed=plan.seed) as frigate:
-        mirror = MirrorProcess(mirror_environment(s3, frigate), root / "mirror.log", mirror_command)
+        status_address = f"127.0.0.1:{free_port()}"
+        environment = mirror_environment(s3, frigate, S3_STATUS_LISTEN=status_address, S3_SITE="demo")
+        mirror = MirrorProcess(environment, root / "mirror.log", mirror_command)
         reader = ProgressReader(s3.bucket_dir, frigate.db_path.parent / ".s3-mirror" / "ledger.db")
         mirror.start()
         try:
-            yield Stage(s3, frigate, mirror, reader)
+            yield Stage(s3, frigate, mirror, reader, status_address)
         finally:
             mirror.stop(_STOP_SECONDS)
 

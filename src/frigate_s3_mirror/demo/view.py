@@ -20,7 +20,7 @@ from frigate_s3_mirror.demo.verdict import seconds_text
 
 _BARS = "▁▂▃▄▅▆▇█"
 _PLAIN_STATUS_SECONDS = 5.0
-_FIXED_LINES = 15  # the lines of the screen that are not uploads
+_FIXED_LINES = 16  # the lines of the screen that are not uploads
 _CAMERA_WIDTH, _LABEL_WIDTH, _LAG_WIDTH, _GAPS = 11, 14, 7, 8
 
 
@@ -33,6 +33,7 @@ class Place:
     bucket_dir: Path
     endpoint_url: str
     mirror_log: Path
+    status_page: str
 
 
 class View(Protocol):
@@ -97,6 +98,7 @@ class PlainView:
 
     def __enter__(self) -> Self:
         self._say(f"bucket {self._place.bucket} in {self._place.bucket_dir} at {self._place.endpoint_url}")
+        self._say(f"status page {self._place.status_page}")
         return self
 
     def __exit__(
@@ -174,6 +176,7 @@ def _where(place: Place) -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
+    grid.add_row("Status page", Text(place.status_page))
     grid.add_row("Look at it", Text(str(place.bucket_dir)))
     grid.add_row("Endpoint", Text(f"{place.endpoint_url}  bucket {place.bucket}"))
     grid.add_row("Mirror's log", Text(str(place.mirror_log)))

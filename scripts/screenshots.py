@@ -1,0 +1,118 @@
+"""Makes the pictures of the README from the real service: `make screenshots`. Needs Chromium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+from rich.console import Console
+from rich.text import Text
+
+from frigate_s3_mirror.demo.children import free_port
+from frigate_s3_mirror.demo.embedded_s3 import EmbeddedS3
+from frigate_s3_mirror.demo.mirror_process import MirrorProcess, mirror_environment
+from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
+
+IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
+CAMERAS = ("front-door", "garage", "yard")
+LABELS = ("person", "car", "person", "person")
+# The site of rich's own template would be asked for a font by whoever looks at the picture.
+SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg"><style>
+.{unique_id}-matrix {{ font-family: ui-monospace, 'DejaVu Sans Mono', monospace; font-size: {char_height}px; line-height: {line_height}px; }}
+{styles}</style><defs><clipPath id="{unique_id}-clip-terminal"><rect x="0" y="0" width="{terminal_width}" height="{terminal_height}"/></clipPath>{lines}</defs>
+{chrome}<g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">{backgrounds}<g class="{unique_id}-matrix">{matrix}</g></g></svg>
+"""
+
+
+def main() -> None:
+    """Run the service on a day's worth of events and look at it."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        sys.exit("Chromium is not installed (Debian's package chromium).")
+    IMAGES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="screenshots-") as folder, served(Path(folder)) as (address, environment):
+        terminal(environment, "status")
+        terminal(environment, "doctor")
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+            )
+            page(browser, f"{address}/", "overview", height=1180)
+            page(browser, f"{address}/", "overview-dark", scheme="dark", height=1180)
+            page(browser, f"{address}/gallery", "gallery", height=820)
+            page(browser, f"{address}/", "phone", width=390, height=844, scale=2)
+            browser.close()
+
+
+@contextmanager
+def served(root: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """A mirror that has sent a day's events, and a running camera or three."""
+    with EmbeddedS3(root / "s3", bucket="snapshots") as s3, SimulatedFrigate(root, "0.17", cameras=CAMERAS) as frigate:
+        list(frigate.bulk(900, 60_000, 1))
+        environment = mirror_environment(
+            s3, frigate, S3_STATUS_LISTEN=f"127.0.0.1:{free_port()}", S3_SITE="farmhouse", COLUMNS="80"
+        )
+        subprocess.run(
+            [sys.executable, "-m", "frigate_s3_mirror", "run", "--once"], env=environment, check=True, capture_output=True
+        )  # fmt: skip
+        as_if_it_had_run_all_day(frigate.db_path.parent / ".s3-mirror" / "ledger.db")
+        mirror = MirrorProcess(environment, root / "mirror.log")
+        mirror.start()
+        try:
+            for number in range(48):
+                event = frigate.begin_event(camera=CAMERAS[number % 3], label=LABELS[number % 4])
+                frigate.end_event(event, delay=0.01)
+            time.sleep(3)
+            yield f"http://{environment['S3_STATUS_LISTEN']}", environment
+        finally:
+            mirror.stop()
+
+
+def as_if_it_had_run_all_day(ledger: Path) -> None:
+    """The simulated day is over in a second; its uploads are put where they would have been."""
+    connection = sqlite3.connect(ledger)
+    connection.execute(
+        "UPDATE object SET uploaded_at = happened_at + 0.1 WHERE abs(random() % 10) < 9 OR happened_at % 7200 < 3600"
+    )
+    connection.commit()
+    connection.close()
+
+
+def terminal(environment: dict[str, str], command: str) -> None:
+    """A command's output as a drawing."""
+    done = subprocess.run(
+        [sys.executable, "-m", "frigate_s3_mirror", command],
+        env={**environment, "FORCE_COLOR": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    with Path(os.devnull).open("w") as nothing:
+        console = Console(record=True, width=80, file=nothing, force_terminal=True)
+        console.print(Text.from_ansi(f"$ frigate-s3-mirror {command}\n{done.stdout}"))
+        (IMAGES / f"{command}.svg").write_text(console.export_svg(title="", code_format=SVG))
+
+
+def page(
+    browser: Browser, address: str, name: str, *, scheme: str = "light", width: int = 1100, height: int, scale: int = 1
+) -> None:
+    """A page as a picture."""
+    context = browser.new_context(
+        color_scheme=scheme,  # type: ignore[arg-type]
+        viewport={"width": width, "height": height}, device_scale_factor=scale,
+    )  # fmt: skip
+    window = context.new_page()
+    window.goto(address)
+    window.wait_for_timeout(2500)
+    window.screenshot(path=IMAGES / f"{name}.png")
+    context.close()
+
+
+if __name__ == "__main__":
+    main()
