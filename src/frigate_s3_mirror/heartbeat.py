@@ -1,52 +1,78 @@
-"""The heartbeat: an upload proves that S3 works; an idle service proves it with a small object under the prefix."""
+"""The heartbeat object: says how the mirror does to whoever reads the bucket, and proves that S3 takes uploads.
+
+It is written at the start, every S3_HEARTBEAT_INTERVAL, and when the health becomes another one; `fleet` reads it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-from frigate_s3_mirror import __version__
 from frigate_s3_mirror.clock import Clock
+from frigate_s3_mirror.health import Health
 from frigate_s3_mirror.keys import own_key, site_name
-from frigate_s3_mirror.retry import Circuit
+from frigate_s3_mirror.retry import Circuit, ErrorClass
 from frigate_s3_mirror.s3 import Store, Upload
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.uploader import Uploader
 
+SHORTEST_PAUSE = 10.0
+"""Seconds between two, however often the health changes."""
+_AFTER_FAILURE = 1.0  # the breaker makes it longer
+_AFTER_REFUSAL = 300.0
+
+Content = Callable[[], Awaitable[dict[str, Any]]]
+"""What the object shall hold, as JSON-ready values."""
+
 
 class Heartbeat:
-    """Writes the object at the start, and when nothing else was written for S3_HEARTBEAT_INTERVAL."""
+    """Writes the object; owns the thread in which that happens."""
 
-    def __init__(self, settings: Settings, store: Store, uploader: Uploader, clock: Clock) -> None:
+    def __init__(self, settings: Settings, store: Store, uploader: Uploader, content: Content, clock: Clock) -> None:
         self._settings, self._store, self._uploader, self._clock = settings, store, uploader, clock
+        self._content = content
+        self._changed = asyncio.Event()
+        self._next_at = 0.0
+        self._written_at = float("-inf")
+        self._written: dict[str, Any] = {}
         self._pool = ThreadPoolExecutor(1, "heartbeat")
 
     def close(self) -> None:
         """A request that hangs must not hold up the end."""
         self._pool.shutdown(wait=False)
 
+    def health_changed(self, health: Health) -> None:
+        """Write it soon, unless the object has just foretold it."""
+        if health == self._written.get("health") and self._clock.monotonic() - self._written_at < SHORTEST_PAUSE / 2:
+            return
+        self._next_at = min(self._next_at, self._written_at + SHORTEST_PAUSE)
+        self._changed.set()
+
     async def regularly(self, afterwards: Callable[[], Awaitable[None]]) -> None:
         """Beat for ever; `afterwards` is called after each beat."""
-        interval = self._settings.heartbeat_interval
         while True:
-            last, breaker = self._uploader.last_success_at, self._uploader.breaker
-            wait = 0.0 if last is None else last + interval - self._clock.now()
+            self._changed.clear()
+            wait, breaker = self._next_at - self._clock.monotonic(), self._uploader.breaker
             if breaker.circuit is Circuit.OPEN:
                 wait = max(wait, breaker.opened_until - self._clock.monotonic())
             if wait > 0:
-                await asyncio.sleep(min(wait, interval))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), min(wait, self._settings.heartbeat_interval))
             elif self._uploader.may_start():
-                await self._beat()
+                self._next_at = self._clock.monotonic() + await self._beat()
                 await afterwards()
             else:
                 await asyncio.sleep(1)
 
-    async def _beat(self) -> None:
-        content = {"site": self._settings.site, "version": __version__, "at": round(self._clock.now(), 3)}
-        body = json.dumps(content).encode()
+    async def _beat(self) -> float:
+        """Returns the seconds until the next one."""
+        content = await self._content()
+        body = json.dumps(content, ensure_ascii=False, indent=1).encode()
         key = own_key(self._settings, f"{site_name(self._settings)}.json")
         upload = Upload(key, body, len(body), "application/json", {})
         try:
@@ -54,5 +80,7 @@ class Heartbeat:
         except StoreError as error:
             self._uploader.note_failure(error)
             self._uploader.problem = self._uploader.problem or str(error)
-        else:
-            self._uploader.note_success()
+            return _AFTER_REFUSAL if error.error_class is ErrorClass.OBJECT else _AFTER_FAILURE
+        self._uploader.note_success()
+        self._written_at, self._written = self._clock.monotonic(), content
+        return self._settings.heartbeat_interval

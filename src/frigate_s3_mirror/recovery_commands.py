@@ -1,4 +1,4 @@
-"""The commands around what is in the bucket: verify, restore, rebuild, iam-policy, lifecycle."""
+"""The commands around what is in the bucket: verify, restore, rebuild, iam-policy, lifecycle, fleet."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
     app.command("iam-policy")(iam_policy)
     app.command()(lifecycle)
+    app.command()(fleet)
 
 
 def verify(  # options, given by name
@@ -161,6 +162,38 @@ def lifecycle(
         typer.echo(
             f"The rule is in the bucket '{settings.bucket}'; {len(others)} other rules stay as they were.", err=True
         )
+
+
+def fleet(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    everywhere: Annotated[
+        bool, typer.Option("--everywhere", help="List the whole bucket, not only beside and above S3_PATH_PREFIX.")
+    ] = False,
+) -> None:
+    """Show how all sites do that mirror into this bucket, the silent ones first; needs s3:ListBucket and s3:GetObject.
+
+    Exit status: 0 all are well, 1 one is silent or not OK, 2 they could not be read.
+    """
+    from frigate_s3_mirror.fleet import read_fleet
+    from frigate_s3_mirror.s3 import ObjectStore
+    from frigate_s3_mirror.s3_errors import StoreError
+
+    settings = settings_or_exit().settings
+    now = time.time()
+    try:
+        sites = read_fleet(ObjectStore(settings), settings.path_prefix, now, everywhere=everywhere)
+    except StoreError as error:
+        hint = " Reading the fleet lists the bucket: allow s3:ListBucket, see `iam-policy --with-verify`."
+        fail(f"{error}{hint if error.status in {401, 403} else ''}", 2)
+    if as_json:
+        typer.echo(json.dumps([site.to_dict() for site in sites], indent=2, ensure_ascii=False))
+    else:
+        from rich.console import Console
+
+        from frigate_s3_mirror.fleet_view import render
+
+        Console(highlight=False).print(render(sites, now))
+    raise typer.Exit(0 if all(site.state == "OK" for site in sites) else 1)
 
 
 def _scope(since: str | None, until: str | None, camera: str | None, label: str | None) -> Scope:

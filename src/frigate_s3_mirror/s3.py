@@ -182,6 +182,14 @@ class ObjectStore:
         except (BaseError, OSError) as error:
             raise classify(error, self._bucket) from error
 
+    def folders(self, prefix: str) -> tuple[str, ...]:
+        """The prefixes one level below, without a slash at the end; the first page of them. Raises StoreError."""
+        try:
+            found = obstore.list_with_delimiter(self._store, prefix or None)
+        except (BaseError, OSError) as error:
+            raise classify(error, self._bucket) from error
+        return tuple(str(folder).rstrip("/") for folder in found["common_prefixes"])
+
     def download(self, key: str, file: BinaryIO) -> tuple[Stored, str]:
         """Write the object's content into the file, a part at a time; returns what it is and its SHA-256.
 

@@ -8,6 +8,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from frigate_s3_mirror import __version__
 from frigate_s3_mirror.bodies import BodyReader
@@ -15,7 +16,7 @@ from frigate_s3_mirror.clips_folder import ClipsFolder
 from frigate_s3_mirror.clock import Clock, SystemClock
 from frigate_s3_mirror.discovery import Discovery
 from frigate_s3_mirror.entries import Entry, Outcome
-from frigate_s3_mirror.events import Filters, FrigateDatabase
+from frigate_s3_mirror.events import Filters, FrigateDatabase, FrigateError
 from frigate_s3_mirror.exports import Exports
 from frigate_s3_mirror.health import Condition, Health, judge_health
 from frigate_s3_mirror.heartbeat import Heartbeat
@@ -70,11 +71,11 @@ class Mirror:
         database = FrigateDatabase(settings.db_path, filters)
         self.discovery = Discovery(settings, database, scan, self._record, self.clips, self.clock)
         self._scans = ScanLoop(settings, self.discovery, self._calls, self._exports, self.clock)
-        self._heartbeat = Heartbeat(settings, store, self.uploader, self.clock)
+        self._heartbeat = Heartbeat(settings, store, self.uploader, self._own_words, self.clock)
         self._reports = Reports(settings, self._calls, self.spool, self._scans.prove, self.clock)
         self.observers: list[Observer] = []
         self._condition = _STARTING
-        self._condition_since = self.clock.now()
+        self._condition_since = self._started_at = self.clock.now()
         self._homeless: dict[tuple[str, Kind], int] = {}
         """Entries that the ledger could not take (a full disk), by the negative row that stands for them."""
         self._spooled_upto = 0.0
@@ -281,14 +282,14 @@ class Mirror:
 
     # -- health ----------------------------------------------------------------------------------------------------
 
-    def condition(self) -> Condition:
-        """The health now, with its reason."""
+    def condition(self, *, if_s3_takes_this: bool = False) -> Condition:
+        """The health now, with its reason; for what S3 is to keep, as it is once S3 has taken that."""
         return judge_health(
             frigate_problem=self.discovery.problem,
             clips_problem=self.clips.problem(),
-            s3_problem=self.uploader.problem,
+            s3_problem=None if if_s3_takes_this else self.uploader.problem,
             ledger_problem=self.uploader.ledger_problem,
-            has_proof=self.uploader.last_success_at is not None,
+            has_proof=if_s3_takes_this or self.uploader.last_success_at is not None,
         )
 
     async def _note_health(self) -> None:
@@ -298,6 +299,7 @@ class Mirror:
             return
         if condition.health is not self._condition.health:
             self._condition_since = self.clock.now()
+            self._heartbeat.health_changed(condition.health)
             waiting = self.uploader.last_success_at is None and self.uploader.problem is None
             if not (waiting and condition.health is Health.DEGRADED):
                 logger().info("S3 snapshot mirror health=%s %s", condition.health, condition.reason)
@@ -308,6 +310,28 @@ class Mirror:
             await self._calls.call(self._note_condition)
         except sqlite3.OperationalError as error:
             self.uploader.note_ledger_problem(error)
+
+    async def _own_words(self) -> dict[str, Any]:
+        """What the heartbeat object says of this site; `fleet` reads it."""
+        now, missing = self.clock.now(), None
+        condition = self.condition(if_s3_takes_this=True)
+        since = self._condition_since if condition.health is self._condition.health else now
+        with contextlib.suppress(FrigateError):  # told by the scan
+            missing = (await self._scans.prove(now - 86400)).missing
+        return {
+            "site": self.settings.site, "version": __version__, "at": round(now, 3), "interval": self.settings.heartbeat_interval,
+            "started_at": round(self._started_at, 3), "health": condition.health, "reason": condition.reason,
+            "health_since": round(since, 3), "missing_24h": missing,
+            **await self._calls.call(self._ledger_in_short, now),
+        }  # fmt: skip
+
+    def _ledger_in_short(self, now: float) -> dict[str, Any]:
+        counts, oldest, last = self.ledger.counts(), self.ledger.oldest_pending(), self.ledger.last_uploaded()
+        return {
+            "backlog": counts[State.PENDING], "failed": counts[State.FAILED], "expired": counts[State.EXPIRED],
+            "lag_seconds": 0.0 if oldest is None else round(max(0.0, now - oldest), 1),
+            "last_upload_at": last[0] if last else None, "last_upload_key": last[1] if last else None,
+        }  # fmt: skip
 
     def _note_start(self) -> None:
         self.ledger.note(

@@ -80,10 +80,11 @@ def test_the_mirror_lives_and_ends_with_the_real_frigate(
     # Frigate itself does not survive a SIGTERM in the middle of its start: threads that nobody stops keep it alive.
     wait_until(_answers, "Frigate's API", patience=120)
     running.process.terminate()
-    running.process.wait(120)
     bundle.no_orphan()
     if service == "real":
         wait_until(lambda: not is_running(tmp_path / ".s3-mirror"), "the end of the service")
+    with contextlib.suppress(subprocess.TimeoutExpired):  # 0.16.4 without cameras waits for its own children for ever
+        running.process.wait(30)
 
 
 def _answers() -> bool:
