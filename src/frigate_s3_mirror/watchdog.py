@@ -100,8 +100,8 @@ class Watchdog:
 
 def call(url: str) -> str | None:
     """GET the URL; returns what went wrong in words that do not hold the URL, or None."""
-    request = urllib.request.Request(url, headers={"User-Agent": f"frigate-s3-mirror/{__version__}"})  # noqa: S310  # a setting
     try:
+        request = urllib.request.Request(url, headers={"User-Agent": f"frigate-s3-mirror/{__version__}"})  # noqa: S310  # a setting
         with urllib.request.urlopen(request, timeout=_TIMEOUT):  # noqa: S310
             return None
     except urllib.error.HTTPError as error:
