@@ -1,6 +1,6 @@
 """What Home Assistant is told over MQTT: the topics, the device with its entities, the state. Pure, and knows no broker.
 
-The device is announced in one message, which Home Assistant understands since 2024.11, see
+The device is announced in one message, which Home Assistant understands since 2024.12, see
 https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload
 """
 
