@@ -84,7 +84,7 @@ def run(
         fail(str(error), 1)
     try:
         if not once:
-            mirror.observers += companions(loaded.settings)
+            mirror.observers += companions(loaded.settings, mirror.clock)
             asyncio.run(mirror.run())
             left = int(mirror.is_broken)
         else:

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.observers import Observer
 from frigate_s3_mirror.settings import Settings
 
 
-def companions(settings: Settings) -> list[Observer]:
+def companions(settings: Settings, clock: Clock) -> list[Observer]:
     """The onlookers of a running service."""
     found: list[Observer] = []
     if settings.status_address is not None:
         from frigate_s3_mirror.web.server import StatusPage
 
         found.append(StatusPage(settings, settings.status_address))
+    if settings.mqtt_url is not None:
+        from frigate_s3_mirror.mqtt import HomeAssistantLink
+
+        found.append(HomeAssistantLink(settings, clock))
+    if settings.notify_url is not None:
+        from frigate_s3_mirror.notify import Notifier
+
+        found.append(Notifier(settings, clock))
+    if settings.heartbeat_url is not None:
+        from frigate_s3_mirror.watchdog import Watchdog
+
+        found.append(Watchdog(settings.heartbeat_url.get_secret_value(), clock))
     return found

@@ -153,6 +153,18 @@ class Ledger:
                 f"The ledger {self.path} cannot be opened ({error}); its folder must be writable (S3_STATE_DIR chooses another)."
             ) from error
 
+    def open_beside(self) -> None:
+        """Open the file of a service that runs: no look at whether it is whole. Raises LedgerError with a sentence."""
+        try:
+            uri = f"file:{self.path}?mode=rw"
+            self._connection = sqlite3.connect(
+                uri, uri=True, timeout=10.0, isolation_level=None, check_same_thread=False
+            )
+            self._check_version()
+        except sqlite3.Error as error:
+            self.close()
+            raise LedgerError(f"The ledger {self.path} cannot be opened ({error}).") from error
+
     def check_is_there(self) -> None:
         """Raise LedgerError with a sentence when there is no such file."""
         if not self.path.exists():
@@ -434,6 +446,11 @@ class Ledger:
                WHERE uploaded_at IS NOT NULL AND state = 'uploaded' AND key IS NOT NULL ORDER BY uploaded_at DESC LIMIT 1"""
         ).fetchone()
         return None if row is None else (float(row[0]), str(row[1]))
+
+    def uploaded_since(self, since: float) -> int:
+        """How many uploads S3 has taken since then (unix seconds)."""
+        sql = "SELECT count(*) FROM object WHERE uploaded_at >= ?"
+        return int(self.connection.execute(sql, (since,)).fetchone()[0])
 
     def uploaded_ids(self, kind: Kind) -> Iterator[str]:
         """Event ids whose object of this kind S3 has."""

@@ -18,5 +18,8 @@ class Observer(Protocol):
     def health_changed(self, condition: Condition, since: float) -> None:
         """Health or its reason changed; `since` (unix seconds) is when this health began."""
 
+    def proved(self) -> None:
+        """S3 took something of an idle service: its heartbeat object."""
+
     async def regularly(self) -> None:
         """Runs as long as the service does and is cancelled at its end; an exception in it is logged and ends it alone."""

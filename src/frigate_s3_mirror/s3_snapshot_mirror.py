@@ -79,6 +79,7 @@ class Mirror:
         self._homeless: dict[tuple[str, Kind], int] = {}
         """Entries that the ledger could not take (a full disk), by the negative row that stands for them."""
         self._spooled_upto = 0.0
+        self._proved_at: float | None = None
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -259,8 +260,12 @@ class Mirror:
         await self._spool_backlog()
 
     async def _after_heartbeat(self) -> None:
-        """`status` tells from this fact when S3 last answered an idle service."""
+        """`status` tells from this fact when S3 last answered an idle service; onlookers hear of the answer itself."""
         await self._note_health()
+        if self.uploader.last_success_at != self._proved_at:
+            self._proved_at = self.uploader.last_success_at
+            for observer in self.observers:
+                observer.proved()
         with contextlib.suppress(sqlite3.OperationalError):  # a full disk: told elsewhere
             await self._calls.call(self._note_answer)
 

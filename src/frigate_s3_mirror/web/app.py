@@ -238,7 +238,7 @@ class StatusApp:
 
         def write() -> int:
             ledger = self._ledger()
-            ledger.open()
+            ledger.open_beside()
             try:
                 return len(ledger.retry_failed(reason=form.get("reason", "")))
             finally:

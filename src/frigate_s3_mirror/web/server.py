@@ -37,6 +37,9 @@ class StatusPage:
     def health_changed(self, condition: Condition, since: float) -> None:
         """The page reads the health when it is looked at."""
 
+    def proved(self) -> None:
+        """The page reads this, too."""
+
     async def regularly(self) -> None:
         """Serve; a port that is taken is told, and the mirror goes on without the page."""
         host, port = self._address
