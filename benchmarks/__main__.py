@@ -1,4 +1,4 @@
-"""`python -m benchmarks [first-copy] [lag] [quiet] [scale] [patch] [--quick] [--minutes N] [--json FILE]`."""
+"""`python -m benchmarks [first-copy] [lag] [quiet] [scale] [patch] [page] [--quick] [--minutes N] [--json FILE]`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from benchmarks import first_copy, lag, patch_cost, quiet, scale
+from benchmarks import first_copy, lag, patch_cost, quiet, scale, status_page
 from benchmarks.report import Plan
 
 BENCHMARKS = {
@@ -20,6 +20,7 @@ BENCHMARKS = {
     "quiet": quiet.run,
     "scale": scale.run,
     "patch": patch_cost.run,
+    "page": status_page.run,
 }
 
 
