@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from frigate_s3_mirror.clock import Clock
+from frigate_s3_mirror.ledger import FILE_NAME
 from frigate_s3_mirror.observers import Observer
 from frigate_s3_mirror.settings import Settings
 
@@ -26,4 +27,16 @@ def companions(settings: Settings, clock: Clock) -> list[Observer]:
         from frigate_s3_mirror.watchdog import Watchdog
 
         found.append(Watchdog(settings.heartbeat_url.get_secret_value(), clock))
+    if settings.live:
+        from frigate_s3_mirror.frigate_api import FrigateApi
+        from frigate_s3_mirror.live import LivePictures
+        from frigate_s3_mirror.live_ledger import LiveLedger
+
+        ledger = LiveLedger(settings.ledger_dir / FILE_NAME)
+        live = LivePictures(settings, FrigateApi(settings), ledger, clock)
+        found.append(live)
+        if settings.mqtt_url is not None:
+            from frigate_s3_mirror.frigate_messages import FrigateMessages
+
+            found.append(FrigateMessages(settings, live, clock))
     return found

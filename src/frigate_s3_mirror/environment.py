@@ -24,6 +24,8 @@ SECRET_NAMES = frozenset(
 _PATTERNS = {
     "S3_STORAGE_CLASS": ("a name that S3 knows", "STANDARD or STANDARD_IA"),
     "S3_MQTT_DISCOVERY_PREFIX": ("a topic", "homeassistant"),
+    "FRIGATE_MQTT_TOPIC": ("a topic", "frigate"),
+    "FRIGATE_URL": ("a web address", "http://frigate:5000"),
     "FRIGATE_UI_URL": ("a web address", "http://192.168.1.10:5000"),
 }
 

@@ -17,6 +17,7 @@ CONTENT_TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", 
 _OBJECT_NAME = re.compile(
     r"(?P<event_id>\d+(?:\.\d+)?-[a-z0-9]{6})(?:-\d{8}_\d{6})?(?P<suffix>-clean|-thumb)?\.(?P<ending>jpg|png|webp|json)"
 )
+_LIVE = re.compile(r".*-live-\d+\.(jpg|webp|png)")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _KIND_SUFFIX = {Kind.SNAPSHOT: "", Kind.CLEAN: "-clean", Kind.THUMBNAIL: "-thumb", Kind.METADATA: ""}
 _TIME_FIELDS = {
@@ -65,6 +66,17 @@ def key_for(event: Event, kind: Kind, ending: str, settings: Settings) -> str:
     name = settings.key_template.format_map(_Fields(event, start, settings.path_prefix))
     path = "/".join(part for part in name.split("/") if part not in {"", ".", ".."})
     return f"{path}{_KIND_SUFFIX[kind]}.{ending}"
+
+
+def live_key_for(event: Event, number: int, ending: str, settings: Settings) -> str:
+    """The key of the picture number 1, 2, ... that was taken while the event ran; beside that of its snapshot."""
+    final = key_for(event, Kind.SNAPSHOT, ending, settings)
+    return f"{final.removesuffix(f'.{ending}')}-live-{number}.{ending}"
+
+
+def is_live_key(key: str) -> bool:
+    """Whether `live_key_for` made it."""
+    return _LIVE.fullmatch(key) is not None
 
 
 def parse_key(key: str) -> KeyParts | None:

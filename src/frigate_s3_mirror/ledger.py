@@ -20,7 +20,7 @@ from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.lifecycle import State
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 DESTINATION = "s3"
 FILE_NAME = "ledger.db"
 LOCK_NAME = "service.lock"
@@ -51,6 +51,7 @@ CREATE TABLE object (
 ) STRICT;
 CREATE UNIQUE INDEX object_identity ON object (event_id, destination, kind);
 {indexes}
+{live}
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
 # Filters of the gallery are answered from the first index alone, the day's activity from the second.
@@ -58,7 +59,16 @@ _INDEXES = """
 CREATE INDEX object_order ON object (state, happened_at DESC, kind, camera, label);
 CREATE INDEX object_uploads ON object (uploaded_at, size_bytes) WHERE uploaded_at IS NOT NULL;
 """
-_UPGRADES = {1: f"DROP INDEX object_order; {_INDEXES}"}
+# Pictures of running events: each has a number of its own before it is sent, so that none ever replaces another.
+_LIVE = """
+CREATE TABLE live (
+    event_id TEXT NOT NULL, number INTEGER NOT NULL, camera TEXT NOT NULL, label TEXT NOT NULL, key TEXT NOT NULL,
+    began_at REAL NOT NULL, size_bytes INTEGER, sha256 TEXT, uploaded_at REAL, is_deleted INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (event_id, number)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX live_order ON live (began_at);
+"""
+_UPGRADES = {1: f"DROP INDEX object_order; {_INDEXES}", 2: _LIVE}
 """What leads from a version of the schema to the next."""
 _RECORD = """
 INSERT INTO object (destination, event_id, kind, camera, label, start_time, happened_at, event, source, key, state,
@@ -225,7 +235,7 @@ class Ledger:
     def _migrate(self) -> None:
         version = self._check_version()
         if version == 0:
-            schema = _SCHEMA.format(indexes=_INDEXES)
+            schema = _SCHEMA.format(indexes=_INDEXES, live=_LIVE)
             self.connection.executescript(f"BEGIN; {schema} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         for older in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
             self.connection.executescript(f"BEGIN; {_UPGRADES[older]} PRAGMA user_version = {older + 1}; COMMIT;")

@@ -1,6 +1,6 @@
 """Tells Home Assistant over MQTT how the mirror does, and takes its one command. What is said is in `home_assistant`.
 
-paho's own thread talks with the broker, connects again by itself, and holds what is to be sent; nothing here ever
+paho's own thread (see `broker`) talks with the broker and holds what is to be sent; nothing here ever
 waits for the broker but the end, shortly. While the broker is away nothing is queued: with the connection comes
 all that it must know.
 """
@@ -9,22 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import sqlite3
-import ssl
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.reasoncodes import ReasonCode
 
 from frigate_s3_mirror import home_assistant
-from frigate_s3_mirror.broker_errors import LOST, NO_GREETING, News, no_connection, refusal
+from frigate_s3_mirror.broker import BrokerError, BrokerLink
 from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.entries import Outcome
 from frigate_s3_mirror.health import Condition
@@ -40,9 +34,6 @@ _PAUSE_SECONDS = 2.0
 _PAUSE_PER_LOOK = 20.0
 """Looking at a ledger of millions takes a while; it shall never be more than a twentieth of the time."""
 _END_SECONDS = 1.0
-_LONGEST_BACKOFF = 60
-_MOST_QUEUED = 20
-_KEEPALIVE = 30
 
 
 class HomeAssistantLink:
@@ -54,15 +45,13 @@ class HomeAssistantLink:
         self._discovery = home_assistant.discovery(settings)
         self._condition: Condition | None = None
         self._news, self._retry_wanted = asyncio.Event(), asyncio.Event()
-        self._told = News()
-        self._is_connected = self._is_refused = self._is_ending = self._is_held_up = False
+        self._is_held_up = False
+        name = home_assistant.device_id(settings.site)
+        self._link = BrokerLink(settings, clock, name, self._connected, self._heard)
         self._sent: MQTTMessageInfo | None = None
         """The newest state; while the broker has not acknowledged it, no other follows."""
         self._pool = ThreadPoolExecutor(1, "home assistant")
         self._loop: asyncio.AbstractEventLoop | None = None
-        url = urlsplit(settings.mqtt_url or "")
-        self._is_tls = url.scheme == "mqtts"
-        self._host, self._port = url.hostname or "", url.port or (8883 if self._is_tls else 1883)
 
     def settled(self, outcomes: Sequence[Outcome]) -> None:
         """Uploads and losses are worth a new state."""
@@ -80,22 +69,20 @@ class HomeAssistantLink:
     async def regularly(self) -> None:
         """Connect, and tell until the service ends; then say goodbye."""
         self._loop = asyncio.get_running_loop()
+        client = self._link.client
+        client.will_set(self._topics.availability, home_assistant.OFFLINE, qos=1, retain=True)
+        client.on_publish = self._acknowledged
         try:
-            client = self._client()
-        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            logger().error(
-                "S3 snapshot mirror goes on without Home Assistant: S3_MQTT_CA_BUNDLE holds no usable certificate (%s)",
-                type(error).__name__,
-            )
+            self._link.start()
+        except BrokerError as error:
+            logger().error("S3 snapshot mirror goes on without Home Assistant: %s", error)
             return
-        client.connect_async(self._host, self._port, _KEEPALIVE)
-        client.loop_start()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._tell(client))
                 tasks.create_task(self._retry())
         finally:
-            self._is_ending = True
+            self._link.is_ending = True
             await self._say_goodbye(client)
             self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -107,7 +94,11 @@ class HomeAssistantLink:
                 await asyncio.wait_for(self._news.wait(), STATE_SECONDS)
             self._news.clear()
             began = self._clock.monotonic()
-            if self._is_connected and self._may_send() and (state := await self._in_thread(self._look)) is not None:
+            if (
+                self._link.is_connected
+                and self._may_send()
+                and (state := await self._in_thread(self._look)) is not None
+            ):
                 self._sent = client.publish(self._topics.state, state, qos=1, retain=True)
             await asyncio.sleep(max(_PAUSE_SECONDS, _PAUSE_PER_LOOK * (self._clock.monotonic() - began)))
 
@@ -132,13 +123,13 @@ class HomeAssistantLink:
 
     async def _say_goodbye(self, client: Client) -> None:
         """An orderly end is no last will. A broker that does not acknowledge has its second, and no more."""
-        if self._is_connected:
+        if self._link.is_connected:
             farewell = client.publish(self._topics.availability, home_assistant.OFFLINE, qos=1, retain=True)
             with contextlib.suppress(
                 RuntimeError, ValueError, TimeoutError
             ):  # it cannot go out, or is not acknowledged
                 await asyncio.wait_for(self._in_thread(partial(farewell.wait_for_publish, _END_SECONDS)), _END_SECONDS)
-        client.disconnect()  # ends paho's thread, too; nobody waits for one that hangs in a name server
+        self._link.stop()
 
     # -- in a thread of our own ------------------------------------------------------------------------------------
 
@@ -173,31 +164,7 @@ class HomeAssistantLink:
 
     # -- in paho's thread: nothing here may raise or wait ------------------------------------------------------------
 
-    def _client(self) -> Client:
-        """Ready to connect. The id is new each time: two mirrors of one name must not throw each other out."""
-        name = f"{home_assistant.device_id(self._settings.site)}_{secrets.token_hex(4)}"
-        client = Client(CallbackAPIVersion.VERSION2, client_id=name)
-        client.reconnect_delay_set(1, _LONGEST_BACKOFF)
-        client.max_queued_messages_set(_MOST_QUEUED)
-        client.will_set(self._topics.availability, home_assistant.OFFLINE, qos=1, retain=True)
-        if self._settings.mqtt_user is not None:
-            password = self._settings.mqtt_password
-            client.username_pw_set(self._settings.mqtt_user, password.get_secret_value() if password else None)
-        if self._is_tls:
-            bundle = self._settings.mqtt_ca_bundle
-            client.tls_set_context(ssl.create_default_context(cafile=str(bundle) if bundle else None))
-        client.on_connect, client.on_connect_fail = self._answered, self._unreachable
-        client.on_disconnect, client.on_message, client.on_publish = self._disconnected, self._heard, self._acknowledged
-        return client
-
-    def _answered(self, client: Client, _data: object, _flags: object, reason: ReasonCode, _more: object) -> None:
-        if reason.is_failure:
-            self._is_refused = True
-            self._say(refusal(str(reason), has_user=self._settings.mqtt_user is not None))
-            return
-        self._is_connected = True
-        if self._told.is_good_news():
-            logger().info("S3 snapshot mirror: connected to the MQTT broker %s:%d", self._host, self._port)
+    def _connected(self, client: Client) -> None:
         client.subscribe([(self._topics.birth, 1), (self._topics.retry, 1), (self._topics.availability, 1)])
         self._introduce(client)
 
@@ -206,22 +173,12 @@ class HomeAssistantLink:
         client.publish(self._topics.availability, home_assistant.ONLINE, qos=1, retain=True)
         self._in_loop(self._news.set)
 
-    def _unreachable(self, _client: Client, _data: object) -> None:
-        self._say(no_connection(sys.exception()))  # paho calls this from where it caught it
-
-    def _disconnected(self, _client: Client, _data: object, _flags: object, reason: ReasonCode, _more: object) -> None:
-        """Also comes after a refusal, of which `_answered` has told, and before any answer."""
-        was_connected, self._is_connected = self._is_connected, False
-        was_refused, self._is_refused = self._is_refused, False
-        if not (self._is_ending or was_refused):
-            self._say(LOST if was_connected else NO_GREETING)
-
-    def _heard(self, client: Client, _data: object, message: MQTTMessage) -> None:
+    def _heard(self, client: Client, message: MQTTMessage) -> None:
         said = message.payload
         if message.topic == self._topics.retry:
             if said == home_assistant.PRESS.encode() and not message.retain:  # a retained one is old
                 self._in_loop(self._retry_wanted.set)
-        elif self._is_ending:
+        elif self._link.is_ending:
             return
         elif message.topic == self._topics.birth and said == home_assistant.ONLINE.encode():
             self._introduce(client)
@@ -233,13 +190,6 @@ class HomeAssistantLink:
         """A newer state may have waited for it."""
         if self._is_held_up:
             self._in_loop(self._news.set)
-
-    def _say(self, sentence: str) -> None:
-        if self._told.is_bad_news(sentence, self._clock.monotonic()):
-            logger().warning(
-                "S3 snapshot mirror: no connection with the MQTT broker %s:%d: %s. Uploads go on, and it keeps trying.",
-                self._host, self._port, sentence,
-            )  # fmt: skip
 
     def _in_loop(self, call: Callable[[], object]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended

@@ -231,6 +231,15 @@ class ObjectStore:
         except (BaseError, OSError) as error:
             raise classify(error, self._bucket) from error
 
+    def delete(self, key: str) -> None:
+        """Delete an object; one that is not there is no error. Raises StoreError."""
+        try:
+            obstore.delete(self._store, key)
+        except FileNotFoundError:
+            pass
+        except (BaseError, OSError) as error:
+            raise classify(error, self._bucket) from error
+
     def presigned(self, key: str, seconds: float) -> str:
         """An address that lets anybody read the object for so long. Raises StoreError."""
         try:

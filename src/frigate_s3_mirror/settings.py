@@ -198,6 +198,37 @@ class Settings(BaseModel):
         alias="S3_SITE",
         description="Name of this installation in its heartbeat object. Not set: the host name.",
     )
+    live: bool = Field(
+        False, alias="S3_LIVE",
+        description="true (recommended): the picture of an event goes to S3 while the event still runs, see docs/live.md.",
+    )  # fmt: skip
+    live_interval: Duration = Field(
+        10.0, alias="S3_LIVE_INTERVAL", ge=1, le=3600,
+        description="Least time between two live pictures of one event; one that is no better than the last is not sent.",
+    )  # fmt: skip
+    live_keep: Literal["all", "first", "none"] = Field(
+        "all", alias="S3_LIVE_KEEP",
+        description="Which live pictures stay once the final one is in the bucket: all, the first, or none. "
+        "first and none delete objects and need s3:DeleteObject.",
+    )  # fmt: skip
+    frigate_url: str = Field(
+        "http://127.0.0.1:5001", alias="FRIGATE_URL", pattern=r"^https?://[^\s/]+(/\S*)?$",
+        description="Frigate's HTTP API, for live pictures. The default is right inside of its container; for the sidecar "
+        "http://frigate:5000, or https://frigate:8971 with a login.",
+    )  # fmt: skip
+    frigate_user: str | None = Field(None, alias="FRIGATE_USER", description="User for port 8971 of Frigate.")
+    frigate_password: SecretStr | None = Field(None, alias="FRIGATE_PASSWORD", description="Password of FRIGATE_USER.")
+    frigate_token: SecretStr | None = Field(
+        None, alias="FRIGATE_TOKEN", description="A token for Frigate's API, instead of a user and password."
+    )
+    frigate_tls_verify: bool = Field(
+        True, alias="FRIGATE_TLS_VERIFY",
+        description="false: accept any certificate of Frigate's port 8971, which by default is one that nobody has signed.",
+    )  # fmt: skip
+    frigate_mqtt_topic: str = Field(
+        "frigate", alias="FRIGATE_MQTT_TOPIC", pattern=r"^[^\s#+]+$",
+        description="Frigate's topic prefix at the broker of S3_MQTT_URL: live pictures then need no waiting for the next look.",
+    )  # fmt: skip
     status_listen: str = Field(
         "127.0.0.1:9380", alias="S3_STATUS_LISTEN",
         description="Where the status page, /healthz, /api/status and /metrics are served, host:port; off: nowhere. "

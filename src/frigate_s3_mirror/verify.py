@@ -16,7 +16,7 @@ from typing import Any
 
 from frigate_s3_mirror.entries import Entry
 from frigate_s3_mirror.events import Filters
-from frigate_s3_mirror.keys import parse_key
+from frigate_s3_mirror.keys import is_live_key, parse_key
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger import FILE_NAME, Ledger, time_of_id
 from frigate_s3_mirror.s3 import ObjectStore, md5_of_etag
@@ -160,7 +160,7 @@ class Verification:
         sql = "SELECT l.key FROM listed l LEFT JOIN ledger.object o ON o.key = l.key WHERE o.id IS NULL"
         known = "SELECT 1 FROM ledger.object WHERE event_id = ? AND kind = ? AND state = 'uploaded' AND key IS NULL"
         for (key,) in connection.execute(sql):
-            if "/.mirror/" in f"/{key}":
+            if "/.mirror/" in f"/{key}" or is_live_key(key):
                 continue
             parts = parse_key(key)
             if parts is None:

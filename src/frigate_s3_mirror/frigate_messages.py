@@ -1,0 +1,120 @@
+"""Listens to what Frigate says over MQTT of running events, so that live pictures need not wait for the next look.
+
+The topic and its JSON: https://docs.frigate.video/integrations/mqtt#frigateevents
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from paho.mqtt.client import Client, MQTTMessage
+
+from frigate_s3_mirror.broker import BrokerError, BrokerLink
+from frigate_s3_mirror.clock import Clock
+from frigate_s3_mirror.entries import Outcome
+from frigate_s3_mirror.events import Event, Filters
+from frigate_s3_mirror.health import Condition
+from frigate_s3_mirror.logs import logger
+from frigate_s3_mirror.settings import Settings
+
+
+class Hinted(Protocol):
+    """Who wants to know; see live.LivePictures. Called in paho's thread."""
+
+    def hint(self, event: Event) -> None:
+        """This event runs, and its picture is new or better."""
+
+    def ended(self, event_id: str) -> None:
+        """It is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What one message says. `event` None: it ended, or is not held for real."""
+
+    event_id: str
+    event: Event | None
+    is_end: bool
+    picture_at: float | None
+    """When the frame of its best picture was taken (unix seconds)."""
+
+
+def understand(payload: bytes) -> Said | None:
+    """What a message of `frigate/events` says; None when it is none."""
+    try:
+        message = json.loads(payload)
+        after = message["after"]
+        event_id, snapshot = str(after["id"]), after.get("snapshot") or {}
+        is_end = message.get("type") == "end"
+        is_real = bool(after.get("has_snapshot")) and not after.get("false_positive") and after.get("end_time") is None
+        picture_at = snapshot.get("frame_time") if isinstance(snapshot, dict) else None
+        event = _event(after) if is_real and not is_end else None
+        return Said(event_id, event, is_end, None if picture_at is None else float(picture_at))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _event(after: dict[str, Any]) -> Event:
+    sub_label, score = after.get("sub_label"), after.get("top_score")
+    if isinstance(sub_label, list):  # name and score, from 0.14 on
+        sub_label = sub_label[0] if sub_label else None
+    return Event(
+        id=str(after["id"]), camera=str(after["camera"]), label=str(after.get("label") or ""),
+        sub_label=str(sub_label) if sub_label else None, start_time=float(after["start_time"]), end_time=None,
+        has_snapshot=True, zones=tuple(str(zone) for zone in after.get("entered_zones") or ()),
+        score=round(float(score), 4) if isinstance(score, int | float) else None, is_manual=False,
+    )  # fmt: skip
+
+
+class FrigateMessages:
+    """An onlooker (see observers.Observer) that passes on what it hears."""
+
+    def __init__(self, settings: Settings, hinted: Hinted, clock: Clock) -> None:
+        self._settings, self._hinted = settings, hinted
+        self._topic = f"{settings.frigate_mqtt_topic.rstrip('/')}/events"
+        self._link = BrokerLink(settings, clock, "frigate_s3_mirror_live", self._connected, self._heard)
+        self._filters = Filters(settings.cameras, settings.labels)
+        self._newest: dict[str, float | None] = {}
+
+    def settled(self, outcomes: Sequence[Outcome]) -> None:
+        """Nothing to do."""
+
+    def health_changed(self, condition: Condition, since: float) -> None:
+        """Nothing to do."""
+
+    def proved(self) -> None:
+        """Nothing to do."""
+
+    async def regularly(self) -> None:
+        """Listen until the service ends."""
+        try:
+            self._link.start()
+        except BrokerError as error:
+            logger().error("S3 live pictures go on without MQTT: %s", error)
+            return
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._link.stop()
+
+    # -- in paho's thread: nothing here may raise or wait ------------------------------------------------------------
+
+    def _connected(self, client: Client) -> None:
+        client.subscribe(self._topic, 0)
+
+    def _heard(self, _client: Client, message: MQTTMessage) -> None:
+        said = understand(bytes(message.payload))
+        if said is None:
+            return
+        if said.is_end:
+            self._newest.pop(said.event_id, None)
+            self._hinted.ended(said.event_id)
+        elif said.event is not None and said.event.is_named_safely and self._filters.wants(said.event):
+            known = said.event_id in self._newest
+            if not known or self._newest[said.event_id] != said.picture_at:
+                self._newest[said.event_id] = said.picture_at
+                self._hinted.hint(said.event)

@@ -1,0 +1,213 @@
+"""Pictures of events that still run: with the real service, a real bucket, and Frigate's API as it is told."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError
+
+from conftest import MakeMirror, RunningMirror, WatchedTarget
+from frigate_http import PASSWORD, USER, FrigateHttp
+from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
+from recording_proxy import Fault, FaultKind
+from servers import Target
+
+
+@pytest.fixture
+def frigate(tmp_path: Path) -> Iterator[SimulatedFrigate]:
+    with SimulatedFrigate(tmp_path / "frigate", version="0.17", cameras=("front-door", "yard")) as simulated:
+        yield simulated
+
+
+@pytest.fixture
+def api() -> Iterator[FrigateHttp]:
+    with FrigateHttp() as server:
+        yield server
+
+
+def live(
+    mirror_for: MakeMirror, frigate: SimulatedFrigate, target: Target, api: FrigateHttp, **more: str
+) -> RunningMirror:
+    mirror = mirror_for(frigate, target, S3_LIVE="true", FRIGATE_URL=api.url, **{"S3_LIVE_INTERVAL": "1s", **more})
+    mirror.start()
+    mirror.wait_for(lambda: "is ready" in mirror.log())
+    return mirror
+
+
+def picture(number: int) -> bytes:
+    return b"\xff\xd8picture " + str(number).encode() + os.urandom(2000)
+
+
+def begun(frigate: SimulatedFrigate, api: FrigateHttp, camera: str = "yard") -> SimulatedEvent:
+    event = frigate.begin_event(camera=camera)
+    api.pictures[event.id] = picture(0)
+    return event
+
+
+def live_objects(target: Target, event: SimulatedEvent) -> dict[int, bytes]:
+    """Number to content."""
+    found = {}
+    try:
+        objects = target.objects()
+    except ClientError:  # one was deleted between the listing and its download
+        return live_objects(target, event)
+    for key, content in objects.items():
+        match = re.fullmatch(
+            rf"frigate/snapshots/yard/\d{{4}}-\d\d-\d\d/{re.escape(event.id)}-\d{{8}}_\d{{6}}-live-(\d+)\.jpg", key
+        )
+        if match is not None:
+            found[int(match[1])] = content
+    return found
+
+
+def test_a_running_event_is_in_the_bucket_before_it_ends(
+    s3: Target, frigate: SimulatedFrigate, api: FrigateHttp, mirror_for: MakeMirror
+) -> None:
+    """Its picture, each better one under a number of its own, the same one never twice; then the final one beside them."""
+    mirror = live(mirror_for, frigate, s3, api)
+    event = begun(frigate, api)
+    first = api.pictures[event.id]
+    mirror.wait_for(lambda: live_objects(s3, event) == {1: first})
+    asked = len(api.asked)
+    mirror.wait_for(lambda: len(api.asked) >= asked + 2)  # no better than the last: not sent
+    assert live_objects(s3, event) == {1: first}
+    better = api.pictures[event.id] = picture(1)
+    mirror.wait_for(lambda: live_objects(s3, event) == {1: first, 2: better})
+    del api.pictures[event.id]
+    ended = frigate.end_event(event)
+    mirror.wait_for(lambda: "S3 upload done" in mirror.log())
+    assert ended.snapshot_path is not None
+    assert ended.snapshot_path.read_bytes() in s3.objects().values()
+    assert live_objects(s3, event) == {1: first, 2: better}
+    assert "Traceback" not in mirror.log()
+
+
+def test_what_is_left_when_everything_is_killed(
+    rclone: Target, frigate: SimulatedFrigate, api: FrigateHttp, mirror_for: MakeMirror
+) -> None:
+    """The burglar pulls the plug in the middle of an event: its picture is in the bucket."""
+    mirror = live(mirror_for, frigate, rclone, api)
+    event = begun(frigate, api)
+    mirror.wait_for(lambda: len(live_objects(rclone, event)) == 1)
+    mirror.stop(mirror.processes[-1], signal.SIGKILL)
+    mirror.start()  # a number is never given twice, also after a kill
+    api.pictures[event.id] = picture(1)
+    mirror.wait_for(lambda: sorted(live_objects(rclone, event)) == [1, 2])
+
+
+def test_the_picture_comes_soon(
+    rclone: Target, frigate: SimulatedFrigate, api: FrigateHttp, mirror_for: MakeMirror
+) -> None:
+    """From the row to the log line, by polling: about half a second in the median (the goal is 1.5)."""
+    mirror = live(mirror_for, frigate, rclone, api)
+    began = {}
+    for _ in range(6):
+        event = begun(frigate, api)
+        began[event.id] = time.monotonic()
+        mirror.wait_for(lambda: mirror.log().count("S3 live picture done") == len(began))
+        began[event.id] = time.monotonic() - began[event.id]
+        time.sleep(0.13)
+    print(f"\nrow to bucket: median {statistics.median(began.values()):.2f} s, worst {max(began.values()):.2f} s")
+    assert len(began) == 6
+
+
+@pytest.mark.parametrize(("keep", "left"), [("all", [1, 2]), ("first", [1]), ("none", [])])
+def test_what_stays_is_the_users_choice(
+    keep: str, left: list[int], rclone: Target, frigate: SimulatedFrigate, api: FrigateHttp, mirror_for: MakeMirror
+) -> None:
+    """Nothing is deleted before the final snapshot is in the bucket."""
+    mirror = live(mirror_for, frigate, rclone, api, S3_LIVE_KEEP=keep)
+    event = begun(frigate, api)
+    mirror.wait_for(lambda: len(live_objects(rclone, event)) == 1)
+    api.pictures[event.id] = picture(1)
+    mirror.wait_for(lambda: len(live_objects(rclone, event)) == 2)
+    frigate.end_event(event)
+    mirror.wait_for(lambda: "S3 upload done" in mirror.log())
+    mirror.wait_for(lambda: sorted(live_objects(rclone, event)) == left)
+
+
+def test_nothing_is_deleted_while_the_final_one_is_missing(
+    rclone_proxy: WatchedTarget, frigate: SimulatedFrigate, api: FrigateHttp, mirror_for: MakeMirror
+) -> None:
+    """The final snapshot is refused: its live pictures stay until it is there."""
+    mirror = live(mirror_for, frigate, rclone_proxy, api, S3_LIVE_KEEP="none")
+    event = begun(frigate, api)
+    mirror.wait_for(lambda: len(live_objects(rclone_proxy, event)) == 1)
+    stem = next(iter(rclone_proxy.objects())).rsplit("-live-", 1)[0]
+    rclone_proxy.proxy.inject(Fault(FaultKind.ANSWER, status=500, code="InternalError", path_part=f"{stem}.jpg"))
+    frigate.end_event(event)
+    mirror.wait_for(lambda: "S3 upload will be retried" in mirror.log())
+    time.sleep(2.5)  # two looks
+    assert len(live_objects(rclone_proxy, event)) == 1
+    rclone_proxy.proxy.heal()
+    mirror.wait_for(lambda: "S3 upload done" in mirror.log(), 60)
+    mirror.wait_for(lambda: live_objects(rclone_proxy, event) == {})
+
+
+def test_an_api_that_fails_is_one_line_and_the_final_one_goes_on(
+    rclone: Target, frigate: SimulatedFrigate, api: FrigateHttp, mirror_for: MakeMirror
+) -> None:
+    """500, 401, slow, gone: a sentence each, final snapshots as ever, live ones again when it is well."""
+    mirror = live(mirror_for, frigate, rclone, api)
+    api.status = 500
+    event = begun(frigate, api)
+    mirror.wait_for(lambda: "answers with status 500; check FRIGATE_URL" in mirror.log())
+    api.status = 401
+    mirror.wait_for(lambda: "refuses us (status 401); use port 5000" in mirror.log())
+    other = frigate.end_event(frigate.begin_event(camera="front-door"))
+    mirror.wait_for(lambda: other.id in mirror.log())
+    asked = len(api.asked)
+    mirror.wait_for(lambda: len(api.asked) > asked + 1)
+    api.status = None
+    mirror.wait_for(lambda: len(live_objects(rclone, event)) == 1)
+    assert mirror.log().count("status 500") == mirror.log().count("status 401") == 1
+    assert "S3 live pictures go on" in mirror.log()
+
+
+def test_a_slow_api_delays_nobody(
+    rclone: Target, frigate: SimulatedFrigate, api: FrigateHttp, mirror_for: MakeMirror
+) -> None:
+    """Ten running events at an API that takes four seconds: a final snapshot is in the bucket as ever."""
+    mirror = live(mirror_for, frigate, rclone, api)
+    api.delay = 4.0
+    for _ in range(10):
+        begun(frigate, api)
+    mirror.wait_for(lambda: len(api.asked) >= 3)
+    began = time.monotonic()
+    final = frigate.end_event(frigate.begin_event(camera="front-door"), delay=0.001)
+    mirror.wait_for(lambda: final.id in mirror.log())
+    assert time.monotonic() - began < 3.0
+    assert mirror.stop(mirror.processes[-1]) == 0
+
+
+def test_the_login_is_done_once_and_again_when_it_has_run_out(
+    rclone: Target, frigate: SimulatedFrigate, mirror_for: MakeMirror
+) -> None:
+    """Port 8971: user and password, a cookie, and another one when Frigate no longer takes it."""
+    with FrigateHttp("login") as api:
+        mirror = live(mirror_for, frigate, rclone, api, FRIGATE_USER=USER, FRIGATE_PASSWORD=PASSWORD)
+        event = begun(frigate, api)
+        mirror.wait_for(lambda: len(live_objects(rclone, event)) == 1)
+        api.sessions += 1
+        api.pictures[event.id] = picture(1)
+        mirror.wait_for(lambda: len(live_objects(rclone, event)) == 2)
+        assert PASSWORD not in mirror.log()
+
+
+def test_a_store_that_refuses_keeps_nothing_waiting(
+    rclone_proxy: WatchedTarget, frigate: SimulatedFrigate, api: FrigateHttp, mirror_for: MakeMirror
+) -> None:
+    """Pictures that could not be sent are not kept: when S3 is back, the newest one goes, under the next number."""
+    mirror = live(mirror_for, frigate, rclone_proxy, api)
+    with rclone_proxy.proxy.refusing():
+        event = begun(frigate, api)
+        mirror.wait_for(lambda: "S3 live pictures: The S3 server refuses connections" in mirror.log())
+        newest = api.pictures[event.id] = picture(1)
+    mirror.wait_for(lambda: list(live_objects(rclone_proxy, event).values()) == [newest])
