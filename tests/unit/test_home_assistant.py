@@ -133,6 +133,15 @@ def test_each_cause_has_words_that_say_what_to_do() -> None:
     assert "(server unavailable)" in broker_errors.refusal("Server unavailable", has_user=True)
 
 
+def test_a_password_that_stays_wrong_is_one_line_for_ever() -> None:
+    """Tried again every minute for a day; then it is right, and wrong again the next day."""
+    news = broker_errors.News()
+    assert [news.is_bad_news("wrong", minute * 60.0) for minute in range(1440)] == [True] + [False] * 1439
+    assert news.is_good_news()
+    assert not news.is_good_news()
+    assert news.is_bad_news("wrong", 2 * 86400.0)
+
+
 happenings = st.sampled_from(["well", "lost", "refused", "silent"])
 
 
