@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from frigate_s3_mirror import broker_errors, home_assistant
 from frigate_s3_mirror.environment import load
-from frigate_s3_mirror.health import Condition, Health
+from frigate_s3_mirror.health import Health
 from frigate_s3_mirror.scan import Proof
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.status import Status
@@ -70,29 +70,29 @@ def test_the_device_holds_every_entity_and_no_secret() -> None:
 
 def test_every_template_finds_its_value_in_the_state() -> None:
     """What a template asks for is a field of the state."""
-    fields = set(json.loads(home_assistant.state(STATUS, None, 0)))
+    fields = set(json.loads(home_assistant.state(STATUS, 0)))
     asked = set(re.findall(r"value_json\.(\w+)", home_assistant.discovery(settings())))
     assert asked == fields
 
 
 def test_the_state_says_what_the_status_says() -> None:
     """Times are ISO 8601 with an offset, as device class timestamp wants them."""
-    assert json.loads(home_assistant.state(STATUS, None, 3)) == {
+    assert json.loads(home_assistant.state(STATUS, 3)) == {
         "health": "DEGRADED", "reason": "As the ledger has it.", "health_since": "2023-11-14T22:13:20+00:00",
         "problem": "ON", "missing_24h": 3, "backlog": 4, "lag_seconds": 12.3, "last_upload_at": "2023-11-14T22:15:00+00:00",
         "last_upload_key": "front/a.jpg", "uploads_today": 3, "failed": 2, "expired": 1,
     }  # fmt: skip
 
 
-def test_the_services_own_health_is_newer_than_the_ledgers() -> None:
-    """Health and reason come from it when it is known."""
-    told = json.loads(home_assistant.state(STATUS, Condition(Health.OK), 0))
-    assert (told["health"], told["reason"], told["problem"]) == ("OK", "", "OFF")
+def test_there_is_no_problem_only_while_health_is_ok() -> None:
+    """DEGRADED and DOWN are one."""
+    told = {health: json.loads(home_assistant.state(replace(STATUS, health=health), 0))["problem"] for health in Health}
+    assert told == {"OK": "OFF", "DEGRADED": "ON", "DOWN": "ON"}
 
 
 def test_what_is_not_known_is_null() -> None:
     """Without Frigate's table nobody knows what is missing; nothing was uploaded yet."""
-    told = json.loads(home_assistant.state(replace(STATUS, proof=None, last_upload_at=None), None, 0))
+    told = json.loads(home_assistant.state(replace(STATUS, proof=None, last_upload_at=None), 0))
     assert told["missing_24h"] is None
     assert told["last_upload_at"] is None
 
