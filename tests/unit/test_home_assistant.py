@@ -9,6 +9,7 @@ import ssl
 import time
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -16,8 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frigate_s3_mirror import broker_errors, home_assistant
+from frigate_s3_mirror.clock import SystemClock
 from frigate_s3_mirror.environment import load
-from frigate_s3_mirror.health import Health
+from frigate_s3_mirror.health import Condition, Health
+from frigate_s3_mirror.ledger import Ledger
+from frigate_s3_mirror.mqtt import HomeAssistantLink
 from frigate_s3_mirror.scan import Proof
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.status import Status
@@ -88,6 +92,20 @@ def test_there_is_no_problem_only_while_health_is_ok() -> None:
     """DEGRADED and DOWN are one."""
     told = {health: json.loads(home_assistant.state(replace(STATUS, health=health), 0))["problem"] for health in Health}
     assert told == {"OK": "OFF", "DEGRADED": "ON", "DOWN": "ON"}
+
+
+def test_the_services_own_health_is_newer_than_the_ledgers(tmp_path: Path) -> None:
+    """Health, reason and time come from it as soon as something was heard."""
+    ledger = Ledger(tmp_path / "ledger.db")
+    ledger.open()
+    ledger.note(health="OK", reason="", health_since=1.0)
+    ledger.close()
+    link = HomeAssistantLink(settings(S3_STATE_DIR=str(tmp_path)), SystemClock())
+    link.health_changed(Condition(Health.DOWN, "Frigate is away."), 5.0)
+    told = json.loads(link._look() or "")
+    assert (told["health"], told["reason"]) == ("DOWN", "Frigate is away.")
+    assert told["health_since"] == "1970-01-01T00:00:05+00:00"
+    link._pool.shutdown()
 
 
 def test_what_is_not_known_is_null() -> None:
