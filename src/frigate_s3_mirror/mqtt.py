@@ -15,6 +15,7 @@ import ssl
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -52,7 +53,8 @@ class HomeAssistantLink:
         self._settings, self._clock = settings, clock
         self._topics = home_assistant.topics_for(settings)
         self._discovery = home_assistant.discovery(settings)
-        self._condition: Condition | None = None
+        self._health: dict[str, Any] = {}
+        """Newer than what the ledger has, once something was heard of it."""
         self._news, self._retry_wanted = asyncio.Event(), asyncio.Event()
         self._told = News()
         self._is_connected = self._is_refused = self._is_ending = self._is_held_up = False
@@ -69,9 +71,9 @@ class HomeAssistantLink:
         if any(outcome.state is not State.PENDING for outcome in outcomes):
             self._news.set()
 
-    def health_changed(self, condition: Condition, since: float) -> None:  # the ledger holds it soon
-        """So is another health."""
-        self._condition = condition
+    def health_changed(self, condition: Condition, since: float) -> None:
+        """So is another health, which the ledger holds only soon."""
+        self._health = {"health": condition.health.value, "reason": condition.reason, "health_since": since}
         self._news.set()
 
     def proved(self) -> None:
@@ -82,6 +84,10 @@ class HomeAssistantLink:
         self._loop = asyncio.get_running_loop()
         try:
             client = self._client()
+            self._host.encode("idna")  # what paho's thread would die of
+        except UnicodeError:
+            logger().error("S3 snapshot mirror goes on without Home Assistant: S3_MQTT_URL holds no usable host name")
+            return
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             logger().error(
                 "S3 snapshot mirror goes on without Home Assistant: S3_MQTT_CA_BUNDLE holds no usable certificate (%s)",
@@ -134,9 +140,8 @@ class HomeAssistantLink:
         """An orderly end is no last will. A broker that does not acknowledge has its second, and no more."""
         if self._is_connected:
             farewell = client.publish(self._topics.availability, home_assistant.OFFLINE, qos=1, retain=True)
-            with contextlib.suppress(
-                RuntimeError, ValueError, TimeoutError
-            ):  # it cannot go out, or is not acknowledged
+            # paho's errors say that it cannot go out at all.
+            with contextlib.suppress(RuntimeError, ValueError, TimeoutError):
                 await asyncio.wait_for(self._in_thread(partial(farewell.wait_for_publish, _END_SECONDS)), _END_SECONDS)
         client.disconnect()  # ends paho's thread, too; nobody waits for one that hangs in a name server
 
@@ -154,7 +159,7 @@ class HomeAssistantLink:
             return None
         finally:
             ledger.close()
-        return home_assistant.state(status, self._condition, uploads)
+        return home_assistant.state(replace(status, **self._health), uploads)
 
     def _retry_failed(self) -> None:
         """The same as the command `retry-failed`; the uploader finds them at its next look."""
