@@ -46,6 +46,10 @@ class BrokerLink:
     def start(self) -> None:
         """Begin to connect, and return at once. Raises BrokerError."""
         client = self.client
+        try:
+            self.host.encode("idna")  # what paho's thread would die of
+        except UnicodeError as error:
+            raise BrokerError("S3_MQTT_URL holds no usable host name") from error
         client.reconnect_delay_set(1, _LONGEST_BACKOFF)
         client.max_queued_messages_set(_MOST_QUEUED)
         if self._settings.mqtt_user is not None:
@@ -56,7 +60,7 @@ class BrokerLink:
             try:
                 client.tls_set_context(ssl.create_default_context(cafile=str(bundle) if bundle else None))
             except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-                raise BrokerError(f"S3_MQTT_CA_BUNDLE holds no usable certificate ({type(error).__name__}).") from error
+                raise BrokerError(f"S3_MQTT_CA_BUNDLE holds no usable certificate ({type(error).__name__})") from error
         client.on_connect, client.on_connect_fail = self._answered, self._unreachable
         client.on_disconnect = self._disconnected
         client.on_message = lambda client, _data, message: self._on_message(client, message)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from frigate_s3_mirror import __version__
-from frigate_s3_mirror.health import Condition, Health
+from frigate_s3_mirror.health import Health
 from frigate_s3_mirror.keys import local_time
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.settings import Settings
@@ -131,15 +131,14 @@ def _retry_button(topics: Topics) -> dict[str, Any]:
 # -- the state ---------------------------------------------------------------------------------------------------------
 
 
-def state(status: Status, condition: Condition | None, uploads_today: int) -> str:
-    """What the entities show. `condition`: the health as the service knows it, newer than the ledger's."""
-    health = status.health if condition is None else condition.health.value
+def state(status: Status, uploads_today: int) -> str:
+    """What the entities show."""
     day = (status.proof or {}).get("24 h")
     return _json({
-        "health": health,
-        "reason": status.reason if condition is None else condition.reason,
+        "health": status.health,
+        "reason": status.reason,
         "health_since": _iso(status.health_since),
-        "problem": "OFF" if health == Health.OK else "ON",
+        "problem": "OFF" if status.health == Health.OK else "ON",
         "missing_24h": None if day is None else day.missing,
         "backlog": status.backlog,
         "lag_seconds": round(status.lag_seconds, 1),

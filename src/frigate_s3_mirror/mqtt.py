@@ -12,6 +12,7 @@ import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -43,7 +44,8 @@ class HomeAssistantLink:
         self._settings, self._clock = settings, clock
         self._topics = home_assistant.topics_for(settings)
         self._discovery = home_assistant.discovery(settings)
-        self._condition: Condition | None = None
+        self._health: dict[str, Any] = {}
+        """Newer than what the ledger has, once something was heard of it."""
         self._news, self._retry_wanted = asyncio.Event(), asyncio.Event()
         self._is_held_up = False
         name = home_assistant.device_id(settings.site)
@@ -58,9 +60,9 @@ class HomeAssistantLink:
         if any(outcome.state is not State.PENDING for outcome in outcomes):
             self._news.set()
 
-    def health_changed(self, condition: Condition, since: float) -> None:  # the ledger holds it soon
-        """So is another health."""
-        self._condition = condition
+    def health_changed(self, condition: Condition, since: float) -> None:
+        """So is another health, which the ledger holds only soon."""
+        self._health = {"health": condition.health.value, "reason": condition.reason, "health_since": since}
         self._news.set()
 
     def proved(self) -> None:
@@ -125,9 +127,8 @@ class HomeAssistantLink:
         """An orderly end is no last will. A broker that does not acknowledge has its second, and no more."""
         if self._link.is_connected:
             farewell = client.publish(self._topics.availability, home_assistant.OFFLINE, qos=1, retain=True)
-            with contextlib.suppress(
-                RuntimeError, ValueError, TimeoutError
-            ):  # it cannot go out, or is not acknowledged
+            # paho's errors say that it cannot go out at all.
+            with contextlib.suppress(RuntimeError, ValueError, TimeoutError):
                 await asyncio.wait_for(self._in_thread(partial(farewell.wait_for_publish, _END_SECONDS)), _END_SECONDS)
         self._link.stop()
 
@@ -145,7 +146,7 @@ class HomeAssistantLink:
             return None
         finally:
             ledger.close()
-        return home_assistant.state(status, self._condition, uploads)
+        return home_assistant.state(replace(status, **self._health), uploads)
 
     def _retry_failed(self) -> None:
         """The same as the command `retry-failed`; the uploader finds them at its next look."""

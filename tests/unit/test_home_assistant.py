@@ -9,6 +9,7 @@ import ssl
 import time
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -16,8 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frigate_s3_mirror import broker_errors, home_assistant
+from frigate_s3_mirror.clock import SystemClock
 from frigate_s3_mirror.environment import load
 from frigate_s3_mirror.health import Condition, Health
+from frigate_s3_mirror.ledger import Ledger
+from frigate_s3_mirror.mqtt import HomeAssistantLink
 from frigate_s3_mirror.scan import Proof
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.status import Status
@@ -70,29 +74,43 @@ def test_the_device_holds_every_entity_and_no_secret() -> None:
 
 def test_every_template_finds_its_value_in_the_state() -> None:
     """What a template asks for is a field of the state."""
-    fields = set(json.loads(home_assistant.state(STATUS, None, 0)))
+    fields = set(json.loads(home_assistant.state(STATUS, 0)))
     asked = set(re.findall(r"value_json\.(\w+)", home_assistant.discovery(settings())))
     assert asked == fields
 
 
 def test_the_state_says_what_the_status_says() -> None:
     """Times are ISO 8601 with an offset, as device class timestamp wants them."""
-    assert json.loads(home_assistant.state(STATUS, None, 3)) == {
+    assert json.loads(home_assistant.state(STATUS, 3)) == {
         "health": "DEGRADED", "reason": "As the ledger has it.", "health_since": "2023-11-14T22:13:20+00:00",
         "problem": "ON", "missing_24h": 3, "backlog": 4, "lag_seconds": 12.3, "last_upload_at": "2023-11-14T22:15:00+00:00",
         "last_upload_key": "front/a.jpg", "uploads_today": 3, "failed": 2, "expired": 1,
     }  # fmt: skip
 
 
-def test_the_services_own_health_is_newer_than_the_ledgers() -> None:
-    """Health and reason come from it when it is known."""
-    told = json.loads(home_assistant.state(STATUS, Condition(Health.OK), 0))
-    assert (told["health"], told["reason"], told["problem"]) == ("OK", "", "OFF")
+def test_there_is_no_problem_only_while_health_is_ok() -> None:
+    """DEGRADED and DOWN are one."""
+    told = {health: json.loads(home_assistant.state(replace(STATUS, health=health), 0))["problem"] for health in Health}
+    assert told == {"OK": "OFF", "DEGRADED": "ON", "DOWN": "ON"}
+
+
+def test_the_services_own_health_is_newer_than_the_ledgers(tmp_path: Path) -> None:
+    """Health, reason and time come from it as soon as something was heard."""
+    ledger = Ledger(tmp_path / "ledger.db")
+    ledger.open()
+    ledger.note(health="OK", reason="", health_since=1.0)
+    ledger.close()
+    link = HomeAssistantLink(settings(S3_STATE_DIR=str(tmp_path)), SystemClock())
+    link.health_changed(Condition(Health.DOWN, "Frigate is away."), 5.0)
+    told = json.loads(link._look() or "")
+    assert (told["health"], told["reason"]) == ("DOWN", "Frigate is away.")
+    assert told["health_since"] == "1970-01-01T00:00:05+00:00"
+    link._pool.shutdown()
 
 
 def test_what_is_not_known_is_null() -> None:
     """Without Frigate's table nobody knows what is missing; nothing was uploaded yet."""
-    told = json.loads(home_assistant.state(replace(STATUS, proof=None, last_upload_at=None), None, 0))
+    told = json.loads(home_assistant.state(replace(STATUS, proof=None, last_upload_at=None), 0))
     assert told["missing_24h"] is None
     assert told["last_upload_at"] is None
 
@@ -131,6 +149,15 @@ def test_each_cause_has_words_that_say_what_to_do() -> None:
     assert "check S3_MQTT_USER" in broker_errors.refusal("Not authorized", has_user=True)
     assert "set S3_MQTT_USER" in broker_errors.refusal("Not authorized", has_user=False)
     assert "(server unavailable)" in broker_errors.refusal("Server unavailable", has_user=True)
+
+
+def test_a_password_that_stays_wrong_is_one_line_for_ever() -> None:
+    """Tried again every minute for a day; then it is right, and wrong again the next day."""
+    news = broker_errors.News()
+    assert [news.is_bad_news("wrong", minute * 60.0) for minute in range(1440)] == [True] + [False] * 1439
+    assert news.is_good_news()
+    assert not news.is_good_news()
+    assert news.is_bad_news("wrong", 2 * 86400.0)
 
 
 happenings = st.sampled_from(["well", "lost", "refused", "silent"])

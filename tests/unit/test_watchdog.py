@@ -84,7 +84,6 @@ def test_what_did_not_reach_s3_calls_nobody() -> None:
             async with Running(watchdog):
                 watchdog.health_changed(OK, 0.0)
                 watchdog.settled([outcome(n, state) for n, state in enumerate(set(State) - {State.UPLOADED})])
-                await asyncio.sleep(0)
                 assert watchdog._pulse.wait(clock.monotonic()) is None
                 watchdog.proved()
                 await until(lambda: len(server.paths) == 1)

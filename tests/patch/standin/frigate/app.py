@@ -68,8 +68,8 @@ class FrigateApp:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(60)
         server = http.server.HTTPServer(("127.0.0.1", 0), Page)
-        say(f"frigate: ready port={server.server_port}")
         try:
+            say(f"frigate: ready port={server.server_port}")  # whoever reads this may send a SIGTERM at once
             server.serve_forever(poll_interval=0.05)
         except KeyboardInterrupt:
             pass
