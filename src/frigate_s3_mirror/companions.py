@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.ledger import FILE_NAME
 from frigate_s3_mirror.observers import Observer
@@ -11,10 +13,13 @@ from frigate_s3_mirror.settings import Settings
 def companions(settings: Settings, clock: Clock) -> list[Observer]:
     """The onlookers of a running service."""
     found: list[Observer] = []
+    tell: Callable[[str, str], object] = _nobody
     if settings.status_address is not None:
         from frigate_s3_mirror.web.server import StatusPage
 
-        found.append(StatusPage(settings, settings.status_address))
+        page = StatusPage(settings, settings.status_address)
+        found.append(page)
+        tell = page.live_picture
     if settings.mqtt_url is not None:
         from frigate_s3_mirror.mqtt import HomeAssistantLink
 
@@ -27,16 +32,21 @@ def companions(settings: Settings, clock: Clock) -> list[Observer]:
         from frigate_s3_mirror.watchdog import Watchdog
 
         found.append(Watchdog(settings.heartbeat_url.get_secret_value(), clock))
-    if settings.live:
-        from frigate_s3_mirror.frigate_api import FrigateApi
-        from frigate_s3_mirror.live import LivePictures
-        from frigate_s3_mirror.live_ledger import LiveLedger
+    return found + (_live(settings, clock, tell) if settings.live else [])
 
-        ledger = LiveLedger(settings.ledger_dir / FILE_NAME)
-        live = LivePictures(settings, FrigateApi(settings), ledger, clock)
-        found.append(live)
-        if settings.mqtt_url is not None:
-            from frigate_s3_mirror.frigate_messages import FrigateMessages
 
-            found.append(FrigateMessages(settings, live, clock))
-    return found
+def _live(settings: Settings, clock: Clock, tell: Callable[[str, str], object]) -> list[Observer]:
+    from frigate_s3_mirror.frigate_api import FrigateApi
+    from frigate_s3_mirror.live import LivePictures
+    from frigate_s3_mirror.live_ledger import LiveLedger
+
+    live = LivePictures(settings, FrigateApi(settings), LiveLedger(settings.ledger_dir / FILE_NAME), clock, tell)
+    if settings.mqtt_url is None:
+        return [live]
+    from frigate_s3_mirror.frigate_messages import FrigateMessages
+
+    return [live, FrigateMessages(settings, live, clock)]
+
+
+def _nobody(_camera: str, _result: str) -> None:
+    """Nobody counts."""

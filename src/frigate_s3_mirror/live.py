@@ -40,6 +40,10 @@ _CLEAN_SECONDS = 600.0
 _ENDING = "jpg"
 
 
+Tell = Callable[[str, str], object]
+"""Takes a camera, and "sent" or "failed"."""
+
+
 class PictureSource(Protocol):
     """Who has pictures of running events; see frigate_api.FrigateApi."""
 
@@ -50,8 +54,10 @@ class PictureSource(Protocol):
 class LivePictures:
     """An onlooker (see observers.Observer)."""
 
-    def __init__(self, settings: Settings, source: PictureSource, ledger: LiveLedger, clock: Clock) -> None:
-        self._settings, self._source, self._ledger, self._clock = settings, source, ledger, clock
+    def __init__(
+        self, settings: Settings, source: PictureSource, ledger: LiveLedger, clock: Clock, tell: Tell = lambda _camera, _result: None
+    ) -> None:  # fmt: skip
+        self._settings, self._source, self._ledger, self._clock, self._tell = settings, source, ledger, clock, tell
         self._store = ObjectStore(settings)
         self._database = FrigateDatabase(settings.db_path, Filters(settings.cameras, settings.labels))
         self.plan = LivePlan(settings.live_interval)
@@ -62,7 +68,6 @@ class LivePictures:
         self._sending: set[asyncio.Task[None]] = set()
         self._trouble: dict[str, str] = {}
         self._clean_at = 0.0
-        self.sent = self.failed = 0
 
     # -- what it is told -------------------------------------------------------------------------------------------
 
@@ -137,7 +142,7 @@ class LivePictures:
             sha256 = await self._in(self._pool, self._attempt, watched.event, watched.sha256)
             self._note("api", None)
         except (ApiError, StoreError, LedgerError, sqlite3.Error) as error:
-            self.failed += 1
+            self._tell(watched.event.camera, "failed")
             self._note("s3" if isinstance(error, StoreError) else "api", str(error))
         finally:
             self.plan.done(watched, sha256)
@@ -174,7 +179,7 @@ class LivePictures:
         self._store.put(upload, create=self._settings.preset.conditional_put is True)
         now = self._clock.now()
         self._ledger.done(event.id, number, len(picture), sha256, now)
-        self.sent += 1
+        self._tell(event.camera, "sent")
         logger().info(
             "S3 live picture done camera=%s label=%s key=%s size=%s after=%s",
             event.camera, event.label, key, format_size(len(picture)), format_duration(round(max(0.0, now - event.start_time), 1)),

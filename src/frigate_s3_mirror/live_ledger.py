@@ -38,9 +38,12 @@ class LiveLedger:
         self._ledger = Ledger(path)
         self._turn = threading.Lock()
 
-    def open(self) -> None:
+    def open(self, *, read_only: bool = False) -> None:
         """Connect."""
-        self._ledger.open_beside()
+        if read_only:
+            self._ledger.open(read_only=True)
+        else:
+            self._ledger.open_beside()
 
     def close(self) -> None:
         """Give the connection back; may be called twice."""

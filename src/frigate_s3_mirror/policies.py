@@ -21,6 +21,8 @@ def iam_policy(
     objects = ["s3:PutObject", "s3:AbortMultipartUpload"]
     if verify or restore:
         objects.append("s3:GetObject")
+    if settings.live and settings.live_keep != "all":
+        objects.append("s3:DeleteObject")
     statements: list[dict[str, Any]] = [_statement("Objects", objects, f"{bucket}/{prefix}*")]
     if verify or restore:
         listing = _statement("Listing", ["s3:ListBucket"], bucket)

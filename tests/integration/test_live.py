@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
+from broker import PROGRAM, home_of, mosquitto
 from conftest import MakeMirror, RunningMirror, WatchedTarget
 from frigate_http import PASSWORD, USER, FrigateHttp
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
@@ -211,3 +213,46 @@ def test_a_store_that_refuses_keeps_nothing_waiting(
         mirror.wait_for(lambda: "S3 live pictures: The S3 server refuses connections" in mirror.log())
         newest = api.pictures[event.id] = picture(1)
     mirror.wait_for(lambda: list(live_objects(rclone_proxy, event).values()) == [newest])
+
+
+def said(event: SimulatedEvent, kind: str, frame_time: float, **more: object) -> str:
+    """A message of `frigate/events`, https://docs.frigate.video/integrations/mqtt#frigateevents"""
+    after = {
+        "id": event.id, "camera": event.camera, "label": event.label, "sub_label": None, "top_score": 0.8, "score": 0.7,
+        "false_positive": False, "start_time": event.start_time, "end_time": None, "has_snapshot": True, "has_clip": True,
+        "entered_zones": [], "snapshot": {"frame_time": frame_time, "score": 0.8}, **more,
+    }  # fmt: skip
+    return json.dumps({"type": kind, "before": after, "after": after})
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="mosquitto is not installed (apt install mosquitto)")
+def test_mqtt_is_faster_than_looking(
+    tmp_path: Path, rclone: Target, frigate: SimulatedFrigate, api: FrigateHttp, mirror_for: MakeMirror
+) -> None:
+    """Frigate's message starts it at once; a better frame is news, the same one is none, a false positive neither."""
+    with mosquitto(tmp_path / "broker") as broker, home_of(broker) as home:
+        mirror = live(mirror_for, frigate, rclone, api, **broker.environment())
+        mirror.wait_for(lambda: mirror.log().count("connected to the MQTT broker") == 2)
+        took = []
+        for number in range(6):
+            event = begun(frigate, api)
+            began = time.monotonic()
+            home.say("frigate/events", said(event, "new", 1.0))
+            mirror.wait_for(lambda: mirror.log().count("S3 live picture done") == number + 1)  # noqa: B023
+            took.append(time.monotonic() - began)
+        print(f"\nmessage to bucket: median {statistics.median(took):.3f} s, worst {max(took):.3f} s")
+        home.say("frigate/events", said(event, "end", 1.0, end_time=time.time()))
+        never = frigate.begin_event(camera="front-door")
+        frigate.delete_event(never)
+        api.pictures[never.id] = picture(9)
+        home.say("frigate/events", said(never, "new", 1.0, false_positive=True))
+        for nonsense in ("", "[]", "{}", '{"after": {"id": 1}}', "\u00ff"):
+            home.say("frigate/events", nonsense)
+        last = begun(frigate, api)
+        home.say("frigate/events", said(last, "update", 2.0))
+        mirror.wait_for(lambda: len(live_objects(rclone, last)) == 1)
+        assert never.id not in mirror.log()
+        assert "Traceback" not in mirror.log()
+        broker.stop()
+        later = begun(frigate, api)  # without the broker it is found by looking
+        mirror.wait_for(lambda: len(live_objects(rclone, later)) == 1)

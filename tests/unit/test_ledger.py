@@ -143,7 +143,7 @@ def test_a_ledger_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> N
         ledger.open()
     old.record([entry(1)], 0.0)
     old.connection.executescript(
-        "DROP INDEX object_order; DROP INDEX object_uploads; PRAGMA user_version = 1;"
+        "DROP TABLE live; DROP INDEX object_order; DROP INDEX object_uploads; PRAGMA user_version = 1;"
         "CREATE INDEX object_order ON object (state, happened_at DESC)"
     )
     old.close()

@@ -32,6 +32,7 @@ from frigate_s3_mirror import __version__
 from frigate_s3_mirror.catalogue import Catalogue, Picture, Wanted, open_catalogue
 from frigate_s3_mirror.health import Health
 from frigate_s3_mirror.ledger import FILE_NAME, Ledger, LedgerError
+from frigate_s3_mirror.live_ledger import LiveLedger, LivePicture
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.status import Status, read_status
@@ -51,6 +52,7 @@ LIVE_SECONDS = 2.0
 _KEEP_ALIVE_LOOKS = 8
 _OPEN_PATHS = ("/healthz", "/sign-in", "/static/")
 _LONGEST_FORM = 100_000
+_LONGEST_PROGRESS = 86_400.0
 
 Answer = TypeVar("Answer")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -82,6 +84,7 @@ class StatusApp:
             Route("/gallery", self.gallery),
             Route("/event/{event_id}", self.event),
             Route("/picture/{event_id}", self.picture),
+            Route("/live-picture/{event_id}/{number:int}", self.live_picture),
             Route("/problems", self.problems),
             Route("/retry", self.retry, methods=["POST"]),
             Route("/sign-in", self.sign_in, methods=["GET", "POST"]),
@@ -162,6 +165,7 @@ class StatusApp:
             "uploads_chart": uploads,
             "sizes_chart": sizes,
             "cameras": self._by_camera(),
+            "in_progress": self._live(lambda live: live.in_progress(time.time() - _LONGEST_PROGRESS)),
             "newest": newest[0] if newest else None,
             "origin": self.pictures.origin(newest[0] if newest else None),
             "shown_settings": views.settings_shown(self.settings),
@@ -198,6 +202,7 @@ class StatusApp:
             request,
             picture=found[0],
             others=found[1:],
+            while_it_ran=await run_sync(self._live, lambda live: live.of_event(event_id)),
             origin=await run_sync(self.pictures.origin, found[0]),
             link=views.frigate_link(self.settings, event_id),
         )
@@ -214,6 +219,20 @@ class StatusApp:
         if content is None:
             return PlainTextResponse("Neither the bucket nor Frigate gives this picture.\n", 404)
         return Response(content.content, media_type=content.media_type)
+
+    async def live_picture(self, request: Request) -> Response:
+        """A picture of an event that ran then."""
+        event_id, number = request.path_params["event_id"], request.path_params["number"]
+        pictures = await run_sync(self._live, lambda live: live.of_event(event_id))
+        keys = [picture.key for picture in pictures if picture.number == number]
+        if not keys:
+            return PlainTextResponse("There is no such picture.\n", 404)
+        if not self.pictures.proxied:
+            return RedirectResponse(await run_sync(self.pictures.address_of, keys[0]), 307)
+        try:
+            return Response(await run_sync(self.pictures.store.get, keys[0]), media_type="image/jpeg")
+        except StoreError as error:
+            return PlainTextResponse(f"{error}\n", 502)
 
     async def problems(self, request: Request) -> Response:
         """What is not in the bucket, by reason."""
@@ -313,6 +332,17 @@ class StatusApp:
     def _objects(self, event_id: str) -> list[Picture]:
         with self._catalogue() as catalogue:
             return catalogue.event(event_id)
+
+    def _live(self, question: Callable[[LiveLedger], list[LivePicture]]) -> list[LivePicture]:
+        """Pictures of running events; none where the feature is off."""
+        if not self.settings.live:
+            return []
+        ledger = LiveLedger(self.settings.ledger_dir / FILE_NAME)
+        ledger.open(read_only=True)
+        try:
+            return question(ledger)
+        finally:
+            ledger.close()
 
     def _asked(self, question: Callable[[Catalogue], Answer]) -> Answer:
         with self._catalogue() as catalogue:

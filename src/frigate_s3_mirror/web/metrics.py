@@ -34,6 +34,7 @@ class Metrics:
         self._lags = Histogram(
             "event_lag_seconds", "Time from an event's end to S3's acknowledgement.", buckets=_LAGS, **common  # type: ignore[arg-type]
         )  # fmt: skip
+        self._live = Counter("live_pictures", "Pictures of running events.", ["camera", "result"], **common)  # type: ignore[arg-type]
         self.registry.register(_LedgerCollector(read))
         ProcessCollector(registry=self.registry)
 
@@ -47,6 +48,10 @@ class Metrics:
                 self._bytes.labels(camera).inc(outcome.size_bytes or 0)
                 self._durations.observe(outcome.duration_seconds)
                 self._lags.observe(max(0.0, outcome.uploaded_at - outcome.entry.happened_at))
+
+    def live_picture(self, camera: str, result: str) -> None:
+        """Count a picture of a running event: "sent" or "failed"."""
+        self._live.labels(camera, result).inc()
 
     def text(self) -> bytes:
         """The exposition format, version 0.0.4."""

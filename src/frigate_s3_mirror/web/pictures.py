@@ -78,7 +78,11 @@ class Pictures:
             return None
         if self.origin(picture) is Origin.LOCAL:
             return None
-        return self.store.presigned(picture.key, LINK_SECONDS)
+        return self.address_of(picture.key)
+
+    def address_of(self, key: str) -> str:
+        """A presigned address of any key."""
+        return self.store.presigned(key, LINK_SECONDS)
 
     def read(self, picture: Picture) -> Bytes | None:
         """The picture itself, from the bucket or from this machine; None when neither has it."""

@@ -34,6 +34,11 @@ class StatusPage:
         if self._app is not None:
             self._app.metrics.settled(outcomes)
 
+    def live_picture(self, camera: str, result: str) -> None:
+        """See live.Tell."""
+        if self._app is not None:
+            self._app.metrics.live_picture(camera, result)
+
     def health_changed(self, condition: Condition, since: float) -> None:
         """The page reads the health when it is looked at."""
 
