@@ -37,8 +37,9 @@ def served(mirror: RunningMirror, frigate: SimulatedFrigate, count: int) -> tupl
 
 
 def is_shown(page: Page, selector: str) -> bool:
-    """Whether the picture came and has pixels."""
-    return bool(page.eval_on_selector(selector, "i => i.decode().then(() => i.naturalWidth > 0, () => false)"))
+    """Whether the picture comes and has pixels; waits for the page to have it."""
+    picture = page.locator(selector).first
+    return bool(picture.evaluate("i => i.decode().then(() => i.naturalWidth > 0, () => false)"))
 
 
 def violations(page: Page) -> list[str]:
