@@ -13,7 +13,7 @@ import contextlib
 import heapq
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from frigate_s3_mirror.clips_folder import ClipsFolder
@@ -362,6 +362,16 @@ class Uploader:
                 await asyncio.sleep(1)
         with self._turn:
             self._claimed.difference_update(outcome.entry.row for outcome in batch)
+            for outcome in batch:
+                if outcome.state is State.PENDING and outcome.next_attempt_at <= self.clock.now():
+                    self._push(_again(outcome))  # it waits for S3 alone, and keeps its place: the newest goes first
         self.on_settled(batch)
         if any(outcome.state is State.PENDING for outcome in batch):
             self.look_again()
+
+
+def _again(outcome: Outcome) -> Entry:
+    return replace(
+        outcome.entry, attempts=outcome.attempts, deferrals=outcome.deferrals, next_attempt_at=outcome.next_attempt_at,
+        last_error=outcome.error,
+    )  # fmt: skip
