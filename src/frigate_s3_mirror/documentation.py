@@ -11,7 +11,7 @@ from frigate_s3_mirror.s3_errors import CODES, NO_ANSWER, STATUSES, UNKNOWN
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.units import format_duration
 
-_DURATIONS = {"scan_interval", "stats_interval", "shutdown_grace", "heartbeat_interval"}
+_DURATIONS = {"scan_interval", "stats_interval", "shutdown_grace", "heartbeat_interval", "live_interval"}
 
 
 def settings_table() -> str:
@@ -21,6 +21,8 @@ def settings_table() -> str:
         default = "" if field.is_required() or field.default_factory else field.default
         if name in _DURATIONS:
             default = format_duration(float(str(default)))
+        elif isinstance(default, bool):
+            default = str(default).lower()
         elif isinstance(default, tuple):
             default = ", ".join(default)
         shown = f"`{default}`" if default not in {None, ""} else ""

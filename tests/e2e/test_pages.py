@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 
 from conftest import MakeMirror, RunningMirror, WatchedTarget
 from e2e.conftest import OpenWindow
+from frigate_http import FrigateHttp
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
 from recording_proxy import Fault, FaultKind
 from servers import Target
@@ -210,3 +211,28 @@ def test_the_keyboard_reaches_everything(
         outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert outline != "none", stops
     assert stops[:2] == ["SELECT", "SELECT"]
+
+
+def test_what_runs_now_is_seen_and_stays_beside_the_final_picture(
+    rclone: Target, frigate: SimulatedFrigate, mirror_for: MakeMirror, window: OpenWindow
+) -> None:
+    """A running event appears by itself, with its picture out of the bucket; when it ended, its page has both."""
+    with FrigateHttp() as api:
+        more = {"S3_STATUS_LISTEN": "127.0.0.1:0", "S3_LIVE": "true", "FRIGATE_URL": api.url}
+        mirror = mirror_for(frigate, rclone, **more)
+        address, _ = served(mirror, frigate, 1)
+        visit = window()
+        page = visit.page
+        page.goto(address)
+        expect(page.get_by_role("heading", name="In progress now")).to_have_count(0)
+        event = frigate.begin_event(camera="yard")
+        api.pictures[event.id] = next(frigate.clips_dir.glob("*.jpg")).read_bytes() + b"live"
+        expect(page.get_by_role("heading", name="In progress now")).to_be_visible(timeout=15_000)
+        assert is_shown(page, ".progress img")
+        assert violations(page) == []
+        frigate.end_event(event)
+        expect(page.get_by_role("heading", name="In progress now")).to_have_count(0, timeout=15_000)
+        page.goto(f"{address}/event/{event.id}")
+        expect(page.get_by_role("heading", name="While it ran")).to_be_visible()
+        assert is_shown(page, ".gallery img")
+        assert visit.complaints == []
