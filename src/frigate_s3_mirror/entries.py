@@ -41,6 +41,8 @@ class Outcome:
     etag: str | None = None
     uploaded_at: float | None = None
     duration_seconds: float = 0.0
+    is_queued_again: bool = False
+    """It waits for S3 alone, and kept its place in the uploader's queue."""
 
 
 @dataclass(frozen=True, slots=True)

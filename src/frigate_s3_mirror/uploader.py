@@ -283,8 +283,15 @@ class Uploader:
             return self._refused(entry, StoreError(ErrorClass.OBJECT, f"{error}."))
         except StoreError as error:
             asks = error.asks_for_less and self.breaker.circuit is not Circuit.OPEN
-            self.note_failure(error, self.sender.retry_after(entry) if asks else None)
-            return self._refused(entry, error)
+            retry_after = self.sender.retry_after(entry) if asks else None
+            with self._turn:  # in one step, so that the newest entry is also the next probe
+                self.note_failure(error, retry_after)
+                outcome = self._after(entry, error)
+                if outcome.is_queued_again:
+                    again = _again(outcome)
+                    heapq.heappush(self._queue, (-again.happened_at, again.row, again))
+            self.keep(entry)
+            return outcome
         except Exception as error:  # noqa: BLE001  # outermost frame of this attempt: counted against the entry and told
             logger().exception("S3 upload failed in an unforeseen way event=%s", entry.event.id)
             self._note_nothing()
@@ -316,11 +323,18 @@ class Uploader:
 
     def _refused(self, entry: Entry, error: StoreError) -> Outcome:
         self.keep(entry)
+        return self._after(entry, error)
+
+    def _after(self, entry: Entry, error: StoreError) -> Outcome:
+        waits = self.breaker.circuit is not Circuit.CLOSED
         step = after_error(
             error.error_class, entry.attempts, entry.deferrals, most=self.settings.max_failed_retries,
-            now=self.clock.now(), chance=self.clock.chance(), service_waits=self.breaker.circuit is not Circuit.CLOSED,
+            now=self.clock.now(), chance=self.clock.chance(), service_waits=waits,
         )  # fmt: skip
-        return Outcome(entry, step.state, step.attempts, step.deferrals, step.next_attempt_at, str(error))
+        keeps_its_place = waits and error.error_class is not ErrorClass.OBJECT and entry.row in self._claimed
+        return Outcome(
+            entry, step.state, step.attempts, step.deferrals, step.next_attempt_at, str(error), is_queued_again=keeps_its_place
+        )  # fmt: skip
 
     # -- settling --------------------------------------------------------------------------------------------------
 
@@ -361,10 +375,7 @@ class Uploader:
                     return
                 await asyncio.sleep(1)
         with self._turn:
-            self._claimed.difference_update(outcome.entry.row for outcome in batch)
-            for outcome in batch:
-                if outcome.state is State.PENDING and outcome.next_attempt_at <= self.clock.now():
-                    self._push(_again(outcome))  # it waits for S3 alone, and keeps its place: the newest goes first
+            self._claimed.difference_update(outcome.entry.row for outcome in batch if not outcome.is_queued_again)
         self.on_settled(batch)
         if any(outcome.state is State.PENDING for outcome in batch):
             self.look_again()

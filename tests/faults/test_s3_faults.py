@@ -172,7 +172,7 @@ def test_an_outage_ends_with_the_newest_first(
     sent = re.findall(r"S3 upload done .* key=(\S+)", mirror.log())
     waited = sent.index(expected_key(during, PREFIX)) - already
     print(f"\n{waited} of {len(backlog)} waiting events were sent while a new one was found, read and sent")
-    assert sent[0] == expected_key(newest, PREFIX)
+    assert expected_key(newest, PREFIX) in sent[:2]  # two threads
     assert waited <= 300  # a fraction of a second's worth of them
     drained(mirror, size(60, 900))
     assert _memory_mb(mirror) < before + 20
