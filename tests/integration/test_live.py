@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from broker import PROGRAM, home_of, mosquitto
 from conftest import MakeMirror, RunningMirror, WatchedTarget
-from frigate_http import PASSWORD, USER, FrigateHttp
+from frigate_s3_mirror.demo.simulated_api import PASSWORD, USER, FrigateHttp
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
 from recording_proxy import Fault, FaultKind
 from servers import Target

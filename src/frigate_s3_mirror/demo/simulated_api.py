@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
 
-USER, PASSWORD, COOKIE = "viewer", "a-password-of-the-tests", "frigate_token=signed.by.frigate"
+USER, PASSWORD, COOKIE = "viewer", "a-password-of-the-demo", "frigate_token=signed.by.frigate"
 
 
 class FrigateHttp:
