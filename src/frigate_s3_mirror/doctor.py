@@ -12,6 +12,7 @@ from frigate_s3_mirror import __version__, bucket_checks, local_checks, network_
 from frigate_s3_mirror.environment import Loaded, SettingsError, load
 from frigate_s3_mirror.events import FrigateError
 from frigate_s3_mirror.finding import Finding, Verdict, failed, ok, skipped, warning
+from frigate_s3_mirror.frigate_api import ApiError, FrigateApi
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.settings import Settings
 
@@ -108,6 +109,8 @@ class Doctor:
         yield from judge_settings(loaded)
         yield from self._local(settings)
         yield from self._remote(settings)
+        if settings.live:
+            yield check_live(settings)
 
     def _local(self, settings: Settings) -> Iterator[Finding]:
         seen: local_checks.DatabaseSeen | FrigateError
@@ -153,6 +156,19 @@ class Doctor:
         if trial.last.error is None:
             self._object_key = trial.key
         yield from bucket_checks.judge_bucket(settings, trial, seen.bucket_region)
+
+
+def check_live(settings: Settings) -> Finding:
+    """Whether Frigate's API answers; final snapshots do not need it."""
+    try:
+        FrigateApi(settings).picture("0.0-doctor")
+    except ApiError as error:
+        return warning(
+            "live pictures",
+            str(error),
+            "Start Frigate, or correct FRIGATE_URL; docs/live.md tells which address is right.",
+        )
+    return ok("live pictures", f"Frigate's API at {settings.frigate_url} answers.")
 
 
 def judge_settings(loaded: Loaded) -> list[Finding]:

@@ -203,6 +203,20 @@ def test_the_login_is_done_once_and_again_when_it_has_run_out(
         assert PASSWORD not in mirror.log()
 
 
+def test_doctor_asks_frigates_api(
+    rclone: Target, frigate: SimulatedFrigate, api: FrigateHttp, mirror_for: MakeMirror
+) -> None:
+    """A warning with the way out; only where live pictures are wanted."""
+    mirror = mirror_for(frigate, rclone, S3_LIVE="true", FRIGATE_URL=api.url)
+    findings = {f["name"]: f for f in json.loads(mirror.command("doctor", "--json").stdout)["checks"]}
+    assert findings["live pictures"]["verdict"] == "ok"
+    away = mirror_for(frigate, rclone, S3_LIVE="true", FRIGATE_URL="http://127.0.0.1:9").command("doctor", "--json")
+    (found,) = [f for f in json.loads(away.stdout)["checks"] if f["name"] == "live pictures"]
+    assert (found["verdict"], away.returncode) == ("warning", 0)
+    assert "FRIGATE_URL" in found["fix"]
+    assert "live pictures" not in mirror_for(frigate, rclone).command("doctor", "--json").stdout
+
+
 def test_a_store_that_refuses_keeps_nothing_waiting(
     rclone_proxy: WatchedTarget, frigate: SimulatedFrigate, api: FrigateHttp, mirror_for: MakeMirror
 ) -> None:
