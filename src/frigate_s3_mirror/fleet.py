@@ -63,13 +63,23 @@ class Site:
 def judge(key: str, content: bytes, now: float) -> Site:
     """What an object under `.mirror/` means."""
     try:
-        said = Heartbeat.model_validate(json.loads(content))
+        said = _harmless(Heartbeat.model_validate(json.loads(content)))
     except (ValueError, ValidationError):
         return Site(key, UNREADABLE, None, "This is no heartbeat of the mirror's.")
     silence = now - said.at
     if silence > 2 * said.interval + _GRACE:
         return Site(key, SILENT, said, f"Its last words: {said.health}. {said.reason}".strip())
     return Site(key, said.health, said, said.reason)
+
+
+def _harmless(said: Heartbeat) -> Heartbeat:
+    """Who may write to the bucket must not be able to write to the terminal of who reads it."""
+    texts = {name: _printable(getattr(said, name)) for name in ("site", "version", "reason")}
+    return said.model_copy(update=texts)
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def silent_first(sites: list[Site]) -> list[Site]:

@@ -66,3 +66,10 @@ def test_the_silent_ones_come_first() -> None:
         judge("later", heartbeat(at=2), NOW),
     ]
     assert [site.key for site in silent_first(sites)] == ["later", "late", "broken", "down", "degraded", "ok"]
+
+
+def test_what_a_site_says_cannot_steer_the_terminal() -> None:
+    """Escape sequences of whoever may write to the bucket are shown as question marks."""
+    site = judge("k", heartbeat(site="a\x1b[2Jb", reason="c\rd", version="1\x07"), NOW)
+    assert site.said is not None
+    assert (site.said.site, site.reason, site.said.version) == ("a?[2Jb", "c?d", "1?")
