@@ -23,7 +23,7 @@ check: $(VENV)/ready
 unit integration: $(VENV)/ready
 	$(BIN)/python -m pytest tests/$@ $(ARGS)
 
-# The patch in a real Frigate: FRIGATE_SOURCE=/path/of/its/checkout, FRIGATE_PYTHON=a Python that has its packages.
+# The patch in a real Frigate: FRIGATE_CHECKOUT=/path/of/its/checkout, FRIGATE_PYTHON=a Python that has its packages.
 test-frigate: $(VENV)/ready
 	$(BIN)/python -m pytest -s tests/patch/test_real_frigate.py $(ARGS)
 

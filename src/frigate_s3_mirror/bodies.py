@@ -1,4 +1,4 @@
-"""What is sent for an entry: a file of Frigate's, a thumbnail out of its row, or a document made from the event."""
+"""What is sent for an entry: a file of Frigate's, a thumbnail out of its row, or a document made from what is known."""
 
 from __future__ import annotations
 
@@ -6,54 +6,85 @@ import base64
 import binascii
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from frigate_s3_mirror.entries import Entry
 from frigate_s3_mirror.events import Filters, FrigateDatabase, FrigateError
 from frigate_s3_mirror.keys import metadata_document
-from frigate_s3_mirror.s3 import LARGE_BODY
+from frigate_s3_mirror.s3 import LARGE_BODY, PART, parts_etag
 from frigate_s3_mirror.sending import Body
-from frigate_s3_mirror.sources import SourceRefusedError, SourceVanishedError, open_source
+from frigate_s3_mirror.sources import Files, SourceRefusedError, SourceVanishedError
 from frigate_s3_mirror.spool import Spool
 
 ROW_THUMBNAIL = "row:thumbnail"
 ROW_METADATA = "row:metadata"
+PLAYLIST = "ledger:playlist"
+RECORDING = "recording:"
+"""What the source of a segment begins with; its path below the recordings folder follows."""
 
 
 class BodyReader:
     """Reads the content of entries; see sending.Reader."""
 
-    def __init__(self, clips_dir: Path, database_path: Path, spool: Spool) -> None:
-        self._clips_dir, self._database_path, self._spool = clips_dir, database_path, spool
+    def __init__(
+        self, pictures: Files, recordings: Files, database_path: Path, spool: Spool, playlist: Callable[[str], bytes]
+    ) -> None:
+        """`playlist` makes the one of an event."""
+        self._pictures, self._recordings, self._playlist = pictures, recordings, playlist
+        self._database_path, self._spool = database_path, spool
 
     def read(self, entry: Entry) -> Body:
-        """Raises SourceVanishedError or SourceRefusedError."""
-        if entry.source == ROW_METADATA:
-            return _body(metadata_document(entry.event))
-        if entry.source == ROW_THUMBNAIL:
-            return _body(_thumbnail(entry.event.id, self._database_path))
+        """Raises SourceVanishedError, SourceRefusedError or SourceUnreachableError."""
+        match entry.source:
+            case source if source == ROW_METADATA:
+                return _body(metadata_document(entry.event))
+            case source if source == ROW_THUMBNAIL:
+                return _body(_thumbnail(entry.event.id, self._database_path))
+            case source if source == PLAYLIST:
+                return _body(self._playlist(entry.event.id))
         if not entry.event.is_named_safely:
             raise SourceRefusedError(
                 f"its camera '{entry.event.camera}' or id '{entry.event.id}' is no name of Frigate's"
             )
-        return self._read(*self._open(entry.source), entry.source)
+        return _of_file(*self._open(entry.source), entry.source)
 
     def _open(self, source: str) -> tuple[int, int]:
         """Frigate's file, or what the spool kept of it."""
+        if source.startswith(RECORDING):
+            return self._recordings.open(source.removeprefix(RECORDING))
         try:
-            return open_source(self._clips_dir, source)
+            return self._pictures.open(source)
         except SourceVanishedError:
             return self._spool.read(source)
 
-    def _read(self, descriptor: int, size: int, source: str) -> Body:
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
-            try:
-                if size >= LARGE_BODY:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-                    return Body(None, size, digest, reopen=lambda: os.fdopen(self._open(source)[0], "rb"))
-                return _body(file.readall())
-            except OSError as error:
-                raise SourceRefusedError(f"{source} cannot be read ({error.strerror})") from error
+
+def _of_file(descriptor: int, size: int, source: str) -> Body:
+    file = os.fdopen(descriptor, "rb", buffering=0)
+    try:
+        if size >= LARGE_BODY:
+            return _large(os.fdopen(os.dup(descriptor), "rb"))
+        return _body(file.readall())
+    except OSError as error:
+        raise SourceRefusedError(f"{source} cannot be read ({error.strerror})") from error
+    finally:
+        file.close()
+
+
+def _large(file: BinaryIO) -> Body:
+    """Read it once for its checksums, a part at a time, and leave it open at its beginning."""
+    sha256, digests, size = hashlib.sha256(), list[bytes](), 0
+    try:
+        while part := file.read(PART):
+            sha256.update(part)
+            digests.append(hashlib.md5(part, usedforsecurity=False).digest())
+            size += len(part)
+        file.seek(0)
+    except OSError:
+        file.close()
+        raise
+    return Body(file, size, sha256.hexdigest(), parts_etag(digests))
 
 
 def _body(content: bytes) -> Body:

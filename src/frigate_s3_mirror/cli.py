@@ -89,7 +89,7 @@ def run(
             left = int(mirror.is_broken)
         else:
             left = _drain(mirror)
-            _say_what_is_left(mirror.ledger, mirror.discovery.problem, mirror.clips.trouble, mirror.uploader.problem)
+            _say_what_is_left(mirror.ledger, mirror.discovery.problem, mirror.folder_trouble, mirror.uploader.problem)
     finally:
         mirror.close()
     # All is on disk. A request that hangs in a thread must not hold up the end, as the interpreter's own exit would let it.

@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from frigate_s3_mirror import bodies
-from frigate_s3_mirror.clips_folder import ClipsFolder
 from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.entries import Entry
 from frigate_s3_mirror.events import Event, FrigateDatabase, FrigateError, parse_file_name
+from frigate_s3_mirror.folders import Folder
 from frigate_s3_mirror.keys import key_for
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.lifecycle import State, Verdict, after_search, judge
 from frigate_s3_mirror.logs import logger
 from frigate_s3_mirror.scan import FrigateScan
 from frigate_s3_mirror.settings import Settings
-from frigate_s3_mirror.sources import Found, find
+from frigate_s3_mirror.sources import Found, Pictures
 
 RECENT_SECONDS = 600.0
 """How far back the periodic scan looks; older events that still run are watched by name, the rest by full scans."""
@@ -46,7 +46,8 @@ class Discovery:
     database: FrigateDatabase
     scan: FrigateScan
     record: Record
-    clips: ClipsFolder
+    pictures: Pictures
+    folder: Folder
     clock: Clock
     watched: set[str] = field(default_factory=set)
     """Ids of events that run, or whose file may still be written."""
@@ -130,14 +131,14 @@ class Discovery:
         still_missing: list[tuple[Entry, float | None]] = []
         came: list[Entry] = []
         for entry in entries:
-            drafts = [draft for draft in self._entries_of(entry.event, self.clock.now()) if draft.kind is entry.kind]
+            drafts = [d for d in await self._entries_of(entry.event, self.clock.now()) if d.kind is entry.kind]
             came += [draft for draft in drafts if draft.state in {State.PENDING, State.SKIPPED}]
             if not any(draft.state in {State.PENDING, State.SKIPPED} for draft in drafts):
                 step = after_search(entry.happened_at, entry.deferrals, self.clock.now())
                 still_missing.append((entry, step.next_attempt_at if step.state is State.AWAITED else None))
         if came:
             await self.record(came, True)
-        if still_missing and self.clips.blame() is not None:
+        if still_missing and self.folder.blame() is not None:
             return [(entry, self.clock.now() + 30.0) for entry, _ in still_missing]
         return still_missing
 
@@ -155,7 +156,7 @@ class Discovery:
 
     def _reconnected(self) -> None:
         if self._had_problem:
-            logger().info("Successfully reconnected to database %s", self.settings.db_path)
+            logger().info("Successfully reconnected to database %s", self.database.path)
         self.problem, self._had_problem = None, False
 
     # -- judging ---------------------------------------------------------------------------------------------------
@@ -163,33 +164,35 @@ class Discovery:
     async def _consider(self, events: Sequence[Event], *, closed: bool = False, urgent: bool = False) -> int:
         """Judge events and record those that are due."""
         now = self.clock.now()
-        entries: list[Entry] = []
-        for event in events:
-            if not event.is_named_safely:
-                entries.append(self._refusal(event))
-                continue
-            snapshot = find(self.settings.clips_dir, event, Kind.SNAPSHOT)
+        entries = [self._refusal(event) for event in events if not event.is_named_safely]
+        safe = [event for event in events if event.is_named_safely]
+        for event, snapshot in zip(safe, await self.pictures.look(safe, Kind.SNAPSHOT), strict=True):
             verdict = judge(event, snapshot.modified_at if snapshot else None, now, closed=closed)
             if verdict is Verdict.WATCH:
                 self.watched.add(event.id)
                 continue
             self.watched.discard(event.id)
-            if verdict is Verdict.AWAIT and self.clips.blame() is not None:
+            if verdict is Verdict.AWAIT and self.folder.blame() is not None:
                 continue  # an unmounted folder says nothing about its files
             if verdict is not Verdict.IGNORE:
-                entries += self._entries_of(event, now, snapshot)
+                entries += await self._entries_of(event, now, snapshot)
         return await self.record(entries, urgent) if entries else 0
 
-    def _entries_of(self, event: Event, now: float, snapshot: Found | None = None) -> list[Entry]:
+    async def _entries_of(self, event: Event, now: float, snapshot: Found | None = None) -> list[Entry]:
         """One entry for each wanted kind, pending where there is something to send, awaited where there is not yet."""
-        snapshot = snapshot or find(self.settings.clips_dir, event, Kind.SNAPSHOT)
-        return [self._entry(event, kind, snapshot, now) for kind in self.settings.artifacts]
+        if snapshot is None:
+            (snapshot,) = await self.pictures.look([event], Kind.SNAPSHOT)
+        entries = []
+        for kind in self.settings.picture_kinds:
+            source = snapshot.source if kind is Kind.SNAPSHOT and snapshot else await self._source_of(event, kind)
+            entries.append(self._entry(event, kind, source, snapshot, now))
+        return entries
 
-    def _entry(self, event: Event, kind: Kind, snapshot: Found | None, now: float) -> Entry:
+    def _entry(self, event: Event, kind: Kind, source: str | None, snapshot: Found | None, now: float) -> Entry:
         happened_at = (
             min(event.end_time, now) if event.end_time is not None else (snapshot.modified_at if snapshot else now)
         )
-        state, source, error = State.PENDING, self._source_of(event, kind, snapshot), None
+        state, error = State.PENDING, None
         if source is None:
             step = after_search(happened_at, 0, now)
             return Entry(0, event, kind, "", "", step.state, happened_at, next_attempt_at=step.next_attempt_at)
@@ -199,10 +202,13 @@ class Discovery:
         key = key_for(event, kind, ending, self.settings)
         return Entry(0, event, kind, source, key, state, happened_at, last_error=error)
 
-    def _source_of(self, event: Event, kind: Kind, snapshot: Found | None) -> str | None:
+    async def _source_of(self, event: Event, kind: Kind) -> str | None:
+        """Where this kind is found; a snapshot was looked for already."""
+        if kind is Kind.SNAPSHOT:
+            return None
         if kind is Kind.METADATA:
             return bodies.ROW_METADATA
-        found = snapshot if kind is Kind.SNAPSHOT else find(self.settings.clips_dir, event, kind)
+        (found,) = await self.pictures.look([event], kind)
         if found is not None:
             return found.source
         if kind is Kind.THUMBNAIL:

@@ -11,7 +11,16 @@ from frigate_s3_mirror.s3_errors import CODES, NO_ANSWER, STATUSES, UNKNOWN
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.units import format_duration
 
-_DURATIONS = {"scan_interval", "stats_interval", "shutdown_grace", "heartbeat_interval", "live_interval"}
+_DURATIONS = {
+    "scan_interval",
+    "stats_interval",
+    "shutdown_grace",
+    "heartbeat_interval",
+    "live_interval",
+    "clip_pre",
+    "clip_post",
+    "clip_max",
+}
 
 
 def settings_table() -> str:

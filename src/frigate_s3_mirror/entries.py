@@ -11,7 +11,10 @@ from frigate_s3_mirror.lifecycle import State
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One object to mirror. `row` is the ledger's number for it, 0 before it is recorded."""
+    """One object to mirror. `row` is the ledger's number for it, 0 before it is recorded.
+
+    An event has one object of each kind, but for its clip: there `part` names the segment, and "" is the playlist.
+    """
 
     row: int
     event: Event
@@ -24,6 +27,14 @@ class Entry:
     deferrals: int = 0
     next_attempt_at: float = 0.0
     last_error: str | None = None
+    part: str = ""
+    seconds: float | None = None
+    """How long a segment is."""
+
+    @property
+    def identity(self) -> tuple[str, Kind, str]:
+        """What makes it this object and no other."""
+        return self.event.id, self.kind, self.part
 
 
 @dataclass(frozen=True, slots=True)

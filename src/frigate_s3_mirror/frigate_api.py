@@ -11,10 +11,9 @@ import threading
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
-from frigate_s3_mirror.settings import Settings
+from frigate_s3_mirror.settings import INNER_PORT, Settings
 
 _CONNECT_SECONDS, _READ_SECONDS = 2.0, 10.0
-_INNER_PORT, _LOGIN_PORT = 5001, 8971
 _LARGEST_PICTURE = 50_000_000  # bytes
 _WHO_ASKS = {"remote-user": "frigate-s3-mirror", "remote-role": "admin"}
 
@@ -40,7 +39,7 @@ class FrigateApi:
 
         url = urlsplit(settings.frigate_url)
         self._base = f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}"
-        is_inner = url.port == _INNER_PORT
+        is_inner = url.port == INNER_PORT
         self._prefix = "" if is_inner else "/api"
         self._headers = dict(_WHO_ASKS) if is_inner else {}
         self._settings = settings

@@ -13,10 +13,16 @@ from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.settings import Settings
 
-CONTENT_TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "json": "application/json"}
+CONTENT_TYPES = {
+    "jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "json": "application/json",
+    "mp4": "video/mp4", "m3u8": "audio/x-mpegurl",
+}  # fmt: skip
+PLAYLIST_NAME = "clip.m3u8"
 _OBJECT_NAME = re.compile(
     r"(?P<event_id>\d+(?:\.\d+)?-[a-z0-9]{6})(?:-\d{8}_\d{6})?(?P<suffix>-clean|-thumb)?\.(?P<ending>jpg|png|webp|json)"
 )
+_EVENT_ID = re.compile(r"\d+(?:\.\d+)?-[a-z0-9]{6}")
+_SEGMENT = re.compile(r"\d{8}T\d{6}Z")
 _LIVE = re.compile(r".*-live-\d+\.(jpg|webp|png)")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _KIND_SUFFIX = {Kind.SNAPSHOT: "", Kind.CLEAN: "-clean", Kind.THUMBNAIL: "-thumb", Kind.METADATA: ""}
@@ -42,6 +48,7 @@ class KeyParts:
     kind: Kind
     ending: str
     camera: str | None
+    part: str = ""
 
 
 class _Fields(dict[str, str]):
@@ -74,6 +81,17 @@ def live_key_for(event: Event, number: int, ending: str, settings: Settings) -> 
     return f"{final.removesuffix(f'.{ending}')}-live-{number}.{ending}"
 
 
+def clip_key_for(event: Event, part: str, settings: Settings) -> str:
+    """The key of a segment of an event's clip, or of its playlist (`part` ""): a folder beside the snapshot."""
+    folder, _, _ = key_for(event, Kind.SNAPSHOT, "jpg", settings).rpartition("/")
+    return "/".join(filter(None, (folder, event.id, f"{part}.mp4" if part else PLAYLIST_NAME)))
+
+
+def segment_name(start_time: float) -> str:
+    """The name of the segment that began then (unix seconds): UTC, because a local hour can come twice."""
+    return f"{datetime.fromtimestamp(int(start_time), UTC):%Y%m%dT%H%M%SZ}"
+
+
 def is_live_key(key: str) -> bool:
     """Whether `live_key_for` made it."""
     return _LIVE.fullmatch(key) is not None
@@ -82,15 +100,28 @@ def is_live_key(key: str) -> bool:
 def parse_key(key: str) -> KeyParts | None:
     """What the name of an object says: its event, and by the layout `{camera}/{date}/` its camera; None for other names."""
     *folders, name = key.split("/")
-    match = _OBJECT_NAME.fullmatch(name)
-    if match is None or ".mirror" in folders:
+    if ".mirror" in folders:
         return None
+    match = _OBJECT_NAME.fullmatch(name)
+    if match is None:
+        return _parse_clip_key(folders, name)
     suffix, ending = match["suffix"] or "", match["ending"]
     kind = {"-clean": Kind.CLEAN, "-thumb": Kind.THUMBNAIL}.get(
         suffix, Kind.METADATA if ending == "json" else Kind.SNAPSHOT
     )
-    camera = folders[-2] if len(folders) >= 2 and _DATE.fullmatch(folders[-1]) else None
-    return KeyParts(match["event_id"], kind, ending, camera)
+    return KeyParts(match["event_id"], kind, ending, _camera_of(folders))
+
+
+def _parse_clip_key(folders: list[str], name: str) -> KeyParts | None:
+    part, _, ending = name.rpartition(".")
+    is_segment = ending == "mp4" and _SEGMENT.fullmatch(part)
+    if not folders or not _EVENT_ID.fullmatch(folders[-1]) or not (is_segment or name == PLAYLIST_NAME):
+        return None
+    return KeyParts(folders[-1], Kind.CLIP, ending, _camera_of(folders[:-1]), part if is_segment else "")
+
+
+def _camera_of(folders: list[str]) -> str | None:
+    return folders[-2] if len(folders) >= 2 and _DATE.fullmatch(folders[-1]) else None
 
 
 def own_key(settings: Settings, name: str) -> str:

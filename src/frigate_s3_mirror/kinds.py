@@ -12,3 +12,5 @@ class Kind(StrEnum):
     CLEAN = "clean"
     THUMBNAIL = "thumbnail"
     METADATA = "metadata"
+    CLIP = "clip"
+    """The recording around it, in segments, and the playlist that ties them together."""

@@ -20,7 +20,7 @@ from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.lifecycle import State
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 DESTINATION = "s3"
 FILE_NAME = "ledger.db"
 LOCK_NAME = "service.lock"
@@ -47,13 +47,17 @@ CREATE TABLE object (
     sha256 TEXT,
     etag TEXT,
     recorded_at REAL NOT NULL,
-    uploaded_at REAL
+    uploaded_at REAL,
+    part TEXT NOT NULL DEFAULT '',
+    seconds REAL
 ) STRICT;
-CREATE UNIQUE INDEX object_identity ON object (event_id, destination, kind);
+{identity}
 {indexes}
 {live}
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
+# A clip has many objects, told apart by their part.
+_IDENTITY = "CREATE UNIQUE INDEX object_identity ON object (event_id, destination, kind, part);"
 # Filters of the gallery are answered from the first index alone, the day's activity from the second.
 _INDEXES = """
 CREATE INDEX object_order ON object (state, happened_at DESC, kind, camera, label);
@@ -68,13 +72,19 @@ CREATE TABLE live (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX live_order ON live (began_at);
 """
-_UPGRADES = {1: f"DROP INDEX object_order; {_INDEXES}", 2: _LIVE}
+_PARTS = f"""
+ALTER TABLE object ADD COLUMN part TEXT NOT NULL DEFAULT '';
+ALTER TABLE object ADD COLUMN seconds REAL;
+DROP INDEX object_identity;
+{_IDENTITY}
+"""
+_UPGRADES = {1: f"DROP INDEX object_order; {_INDEXES}", 2: _LIVE, 3: _PARTS}
 """What leads from a version of the schema to the next."""
 _RECORD = """
 INSERT INTO object (destination, event_id, kind, camera, label, start_time, happened_at, event, source, key, state,
-                    next_attempt_at, last_error, recorded_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (event_id, destination, kind) DO UPDATE
+                    next_attempt_at, last_error, recorded_at, part, seconds)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (event_id, destination, kind, part) DO UPDATE
 SET source = excluded.source, key = coalesce(object.key, excluded.key), state = excluded.state, event = excluded.event,
     happened_at = excluded.happened_at, next_attempt_at = 0, deferrals = 0
 WHERE object.state IN ('awaited', 'absent') AND excluded.state IN ('pending', 'skipped')
@@ -86,16 +96,20 @@ UPDATE object SET state = ?, attempts = ?, deferrals = ?, next_attempt_at = ?, l
                   uploaded_at = coalesce(?, uploaded_at)
 WHERE id = ? AND state <> 'uploaded'
 """
-_ENTRY = "id, event, kind, source, key, state, happened_at, attempts, deferrals, next_attempt_at, last_error"
+_ENTRY = (
+    "id, event, kind, source, key, state, happened_at, attempts, deferrals, next_attempt_at, last_error, part, seconds"
+)
 # A due time further ahead than any backoff comes from a clock that was set back since: it is due, too.
-_DUE = f"""SELECT {_ENTRY} FROM object WHERE state = ?1 AND (next_attempt_at <= ?2 OR next_attempt_at > ?2 + 600)
+_DUE = f"""SELECT {_ENTRY} FROM object
+           WHERE state = ?1 AND (next_attempt_at <= ?2 OR next_attempt_at > ?2 + 600) AND (kind = 'clip') = ?4
            ORDER BY happened_at DESC LIMIT ?3"""  # noqa: S608
-_OLDEST = f"SELECT {_ENTRY} FROM object WHERE state = 'pending' AND happened_at > ? ORDER BY happened_at LIMIT ?"  # noqa: S608
+_OLDEST = f"""SELECT {_ENTRY} FROM object WHERE state = 'pending' AND happened_at > ? AND kind <> 'clip'
+              ORDER BY happened_at LIMIT ?"""  # noqa: S608
 _ADOPT = """
 INSERT INTO object (destination, event_id, kind, camera, label, start_time, happened_at, event, source, key, state,
-                    next_attempt_at, last_error, recorded_at, size_bytes, sha256, etag, uploaded_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (event_id, destination, kind) DO UPDATE
+                    next_attempt_at, last_error, recorded_at, part, seconds, size_bytes, sha256, etag, uploaded_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (event_id, destination, kind, part) DO UPDATE
 SET camera = excluded.camera, label = excluded.label, start_time = excluded.start_time, event = excluded.event,
     source = coalesce(object.source, excluded.source), key = excluded.key, state = 'uploaded', last_error = NULL,
     size_bytes = excluded.size_bytes, sha256 = excluded.sha256, etag = excluded.etag, uploaded_at = excluded.uploaded_at
@@ -235,7 +249,7 @@ class Ledger:
     def _migrate(self) -> None:
         version = self._check_version()
         if version == 0:
-            schema = _SCHEMA.format(indexes=_INDEXES, live=_LIVE)
+            schema = _SCHEMA.format(identity=_IDENTITY, indexes=_INDEXES, live=_LIVE)
             self.connection.executescript(f"BEGIN; {schema} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         for older in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
             self.connection.executescript(f"BEGIN; {_UPGRADES[older]} PRAGMA user_version = {older + 1}; COMMIT;")
@@ -277,17 +291,21 @@ class Ledger:
                     taken.append(replace(entry, row=row[0]))
         return taken
 
-    def due(self, state: State, now: float, limit: int, known: frozenset[int] = frozenset()) -> list[Entry]:
-        """Entries in this state whose next attempt is due, newest first; at most `limit` besides the known rows."""
-        rows = self.connection.execute(_DUE, (state, now, limit + len(known)))
+    def due(
+        self, state: State, now: float, limit: int, known: frozenset[int] = frozenset(), *, clips: bool = False
+    ) -> list[Entry]:
+        """Entries in this state whose next attempt is due, newest first; at most `limit` besides the known rows.
+
+        Pictures, or the parts of clips.
+        """
+        rows = self.connection.execute(_DUE, (state, now, limit + len(known), clips))
         return [_entry(row) for row in rows if row[0] not in known]
 
-    def next_due(self, now: float) -> float | None:
+    def next_due(self, now: float, *, clips: bool = False) -> float | None:
         """Unix seconds of the earliest next attempt of a pending entry after `now`, or None."""
-        row = self.connection.execute(
-            "SELECT min(next_attempt_at) FROM object WHERE state = 'pending' AND next_attempt_at BETWEEN ?1 AND ?1 + 600",
-            (now,),
-        ).fetchone()
+        sql = """SELECT min(next_attempt_at) FROM object
+                 WHERE state = 'pending' AND next_attempt_at BETWEEN ?1 AND ?1 + 600 AND (kind = 'clip') = ?2"""
+        row = self.connection.execute(sql, (now, clips)).fetchone()
         return None if row[0] is None else float(row[0])
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
@@ -309,13 +327,13 @@ class Ledger:
         entry = outcome.entry
         connection.execute(_RECORD, _record_values(entry, time.time())).fetchone()
         row = connection.execute(
-            "SELECT id FROM object WHERE event_id = ? AND destination = ? AND kind = ?",
-            (entry.event.id, DESTINATION, entry.kind),
+            "SELECT id FROM object WHERE event_id = ? AND destination = ? AND kind = ? AND part = ?",
+            (entry.event.id, DESTINATION, entry.kind, entry.part),
         ).fetchone()
         return replace(outcome, entry=replace(entry, row=row[0]))
 
     def oldest_pending_entries(self, after: float, limit: int) -> list[Entry]:
-        """Pending entries that happened after this (unix seconds), oldest first."""
+        """Pending pictures that happened after this (unix seconds), oldest first."""
         return [_entry(row) for row in self.connection.execute(_OLDEST, (after, limit))]
 
     def release(self) -> None:
@@ -422,12 +440,23 @@ class Ledger:
         """All facts that were noted."""
         return {name: json.loads(value) for name, value in self.connection.execute("SELECT name, value FROM fact")}
 
-    def counts(self) -> dict[State, int]:
-        """Entries by state."""
+    def counts(self, *, clips: bool = False) -> dict[State, int]:
+        """Pictures by state, or the parts of clips."""
         counts = dict.fromkeys(State, 0)
-        for state, count in self.connection.execute("SELECT state, count(*) FROM object GROUP BY state"):
+        sql = "SELECT state, count(*) FROM object WHERE (kind = 'clip') = ? GROUP BY state"
+        for state, count in self.connection.execute(sql, (clips,)):
             counts[State(state)] = count
         return counts
+
+    def left(self) -> int:
+        """How many entries are not in the bucket and should be."""
+        sql = "SELECT count(*) FROM object WHERE state IN ('pending', 'failed', 'expired')"
+        return int(self.connection.execute(sql).fetchone()[0])
+
+    def pending_keys(self, *, clips: bool) -> set[str]:
+        """The keys of what waits: pictures, or the parts of clips."""
+        sql = "SELECT key FROM object WHERE state = 'pending' AND (kind = 'clip') = ? AND key IS NOT NULL"
+        return {row[0] for row in self.connection.execute(sql, (clips,))}
 
     def backlog(self) -> int:
         """How many entries are pending."""
@@ -445,8 +474,9 @@ class Ledger:
         return None if found is None else float(found)
 
     def oldest_pending(self) -> float | None:
-        """When the oldest pending event happened (unix seconds), or None without a backlog."""
-        row = self.connection.execute("SELECT min(happened_at) FROM object WHERE state = 'pending'").fetchone()
+        """When the event of the oldest pending picture happened (unix seconds), or None without a backlog."""
+        sql = "SELECT min(happened_at) FROM object WHERE state = 'pending' AND kind <> 'clip'"
+        row = self.connection.execute(sql).fetchone()
         return None if row[0] is None else float(row[0])
 
     def last_uploaded(self) -> tuple[float, str] | None:
@@ -458,8 +488,8 @@ class Ledger:
         return None if row is None else (float(row[0]), str(row[1]))
 
     def uploaded_since(self, since: float) -> int:
-        """How many uploads S3 has taken since then (unix seconds)."""
-        sql = "SELECT count(*) FROM object WHERE uploaded_at >= ?"
+        """How many pictures S3 has taken since then (unix seconds)."""
+        sql = "SELECT count(*) FROM object WHERE uploaded_at >= ? AND kind <> 'clip'"
         return int(self.connection.execute(sql, (since,)).fetchone()[0])
 
     def uploaded_ids(self, kind: Kind) -> Iterator[str]:
@@ -485,13 +515,14 @@ def _record_values(entry: Entry, now: float) -> tuple[object, ...]:
     return (
         DESTINATION, event.id, entry.kind, event.camera, event.label, event.start_time, entry.happened_at,
         event.to_json(), entry.source, entry.key, entry.state, entry.next_attempt_at, entry.last_error, now,
+        entry.part, entry.seconds,
     )  # fmt: skip
 
 
 def _entry(row: Sequence[Any]) -> Entry:
     return Entry(
         row=row[0], event=Event.from_json(row[1]), kind=Kind(row[2]), source=row[3], key=row[4], state=State(row[5]),
-        happened_at=row[6], attempts=row[7], deferrals=row[8], next_attempt_at=row[9], last_error=row[10],
+        happened_at=row[6], attempts=row[7], deferrals=row[8], next_attempt_at=row[9], last_error=row[10], part=row[11], seconds=row[12],
     )  # fmt: skip
 
 

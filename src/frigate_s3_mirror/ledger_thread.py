@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from frigate_s3_mirror.clock import Clock
@@ -37,13 +38,9 @@ class LedgerThread:
                 self.on_damage()
             raise
 
-    async def due(self, limit: int, known: frozenset[int]) -> list[Entry]:
-        """See uploader.Backlog."""
-        return await self.call(self.ledger.due, State.PENDING, self._clock.now(), limit, known)  # type: ignore[no-any-return]
-
-    async def next_due(self) -> float | None:
-        """See uploader.Backlog."""
-        return await self.call(self.ledger.next_due, self._clock.now())  # type: ignore[no-any-return]
+    def lane(self, *, clips: bool) -> Lane:
+        """The backlog of pictures, or that of clips."""
+        return Lane(self, self._clock, clips=clips)
 
     async def settle(self, outcomes: Sequence[Outcome]) -> None:
         """See uploader.Backlog."""
@@ -60,3 +57,21 @@ class LedgerThread:
     def close(self) -> None:
         """Wait for what is under way."""
         self._pool.shutdown()
+
+
+class Lane:
+    """Pictures, or clips: one uploader's share of the ledger; see uploader.Backlog."""
+
+    def __init__(self, calls: LedgerThread, clock: Clock, *, clips: bool) -> None:
+        self._calls, self._clock, self._clips = calls, clock, clips
+        self.settle, self.release = calls.settle, calls.release
+
+    async def due(self, limit: int, known: frozenset[int]) -> list[Entry]:
+        """See uploader.Backlog."""
+        ask = partial(self._calls.ledger.due, clips=self._clips)
+        return await self._calls.call(ask, State.PENDING, self._clock.now(), limit, known)  # type: ignore[no-any-return]
+
+    async def next_due(self) -> float | None:
+        """See uploader.Backlog."""
+        ask = partial(self._calls.ledger.next_due, clips=self._clips)
+        return await self._calls.call(ask, self._clock.now())  # type: ignore[no-any-return]

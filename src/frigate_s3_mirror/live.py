@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.entries import Outcome
 from frigate_s3_mirror.events import Event, Filters, FrigateDatabase, FrigateError
+from frigate_s3_mirror.frigate_access import access
 from frigate_s3_mirror.frigate_api import ApiError
 from frigate_s3_mirror.health import Condition
 from frigate_s3_mirror.keys import CONTENT_TYPES, live_key_for, object_metadata
@@ -26,10 +27,11 @@ from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.live_ledger import FORGET_AFTER, LiveLedger
 from frigate_s3_mirror.live_plan import LivePlan, Watched
 from frigate_s3_mirror.logs import logger
+from frigate_s3_mirror.policies import tags
 from frigate_s3_mirror.s3 import ObjectStore, Upload
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.settings import Settings
-from frigate_s3_mirror.sources import SourceRefusedError, SourceVanishedError, find, open_source
+from frigate_s3_mirror.sources import SourceRefusedError, SourceUnreachableError, SourceVanishedError
 from frigate_s3_mirror.units import format_duration, format_size
 
 LOOK_SECONDS = 1.0
@@ -59,7 +61,9 @@ class LivePictures:
     ) -> None:  # fmt: skip
         self._settings, self._source, self._ledger, self._clock, self._tell = settings, source, ledger, clock, tell
         self._store = ObjectStore(settings)
-        self._database = FrigateDatabase(settings.db_path, Filters(settings.cameras, settings.labels))
+        frigate = access(settings)
+        self._pictures = frigate.pictures
+        self._database = FrigateDatabase(frigate.database, Filters(settings.cameras, settings.labels))
         self.plan = LivePlan(settings.live_interval)
         self._pool = ThreadPoolExecutor(_AT_ONCE, "live")
         self._scan = ThreadPoolExecutor(1, "live scan")
@@ -141,7 +145,7 @@ class LivePictures:
         try:
             sha256 = await self._in(self._pool, self._attempt, watched.event, watched.sha256)
             self._note("api", None)
-        except (ApiError, StoreError, LedgerError, sqlite3.Error) as error:
+        except (ApiError, FrigateError, StoreError, LedgerError, sqlite3.Error) as error:
             self._tell(watched.event.camera, "failed")
             self._note("s3" if isinstance(error, StoreError) else "api", str(error))
         finally:
@@ -175,7 +179,8 @@ class LivePictures:
         number, key = self._ledger.begin(event, lambda n: live_key_for(event, n, _ENDING, self._settings), taken_at)
         metadata = object_metadata(event, sha256) | {"live": str(number), "taken": f"{taken_at:.3f}"}
         storage_class = self._settings.effective_storage_class
-        upload = Upload(key, picture, len(picture), CONTENT_TYPES[_ENDING], metadata, storage_class)
+        tagged = tags("live", self._settings)
+        upload = Upload(key, picture, len(picture), CONTENT_TYPES[_ENDING], metadata, storage_class, tagged)
         self._store.put(upload, create=self._settings.preset.conditional_put is True)
         now = self._clock.now()
         self._ledger.done(event.id, number, len(picture), sha256, now)
@@ -188,12 +193,14 @@ class LivePictures:
 
     def _picture(self, event: Event) -> bytes | None:
         """From the file of a manual event, which is there at once, else from Frigate."""
-        found = find(self._settings.clips_dir, event, Kind.SNAPSHOT) if event.is_manual else None
+        if not event.is_manual:
+            return self._source.picture(event.id)
+        found = self._pictures.find(event, Kind.SNAPSHOT)
         if found is None or not found.source.endswith(_ENDING):
-            return None if event.is_manual else self._source.picture(event.id)
+            return None
         try:
-            descriptor, _size = open_source(self._settings.clips_dir, found.source)
-        except (SourceVanishedError, SourceRefusedError):
+            descriptor, _size = self._pictures.open(found.source)
+        except (SourceVanishedError, SourceRefusedError, SourceUnreachableError):
             return None
         with open(descriptor, "rb") as file:  # noqa: PTH123  # a descriptor
             return file.read()

@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from frigate_s3_mirror.clips_folder import clips_dir_problem
 from frigate_s3_mirror.events import (
     Event,
     EventTable,
@@ -30,13 +29,14 @@ from frigate_s3_mirror.events import (
     parse_file_name,
 )
 from frigate_s3_mirror.finding import Finding, failed, ok, skipped, warning
+from frigate_s3_mirror.folders import folder_problem
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger import FILE_NAME, Ledger, LedgerError
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sources import (
+    DiskPictures,
     SourceRefusedError,
     SourceVanishedError,
-    find,
     open_source,
 )
 from frigate_s3_mirror.status import is_running
@@ -150,7 +150,7 @@ class ClipsSeen:
 
 def look_at_clips(clips_dir: Path, sample: tuple[Event, ...]) -> ClipsSeen:
     """List the folder until enough is seen, open one picture, and look for the files of the newest events."""
-    problem = clips_dir_problem(clips_dir)
+    problem = folder_problem(clips_dir)
     if problem is not None:
         return ClipsSeen(problem, 0)
     pictures, first = 0, None
@@ -164,7 +164,8 @@ def look_at_clips(clips_dir: Path, sample: tuple[Event, ...]) -> ClipsSeen:
     except OSError as error:
         return ClipsSeen(f"Frigate's clips folder {clips_dir} cannot be read ({error.strerror}).", pictures)
     safe = [event for event in sample if event.is_named_safely]
-    found = sum(find(clips_dir, event, Kind.SNAPSHOT) is not None for event in safe)
+    pictures_of = DiskPictures(clips_dir)
+    found = sum(pictures_of.find(event, Kind.SNAPSHOT) is not None for event in safe)
     return ClipsSeen(None, pictures, first and _unreadable(clips_dir, first), len(safe), found)
 
 

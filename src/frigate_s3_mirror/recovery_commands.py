@@ -142,26 +142,26 @@ def iam_policy(
 
 
 def lifecycle(
-    apply: Annotated[bool, typer.Option("--apply", help="Write the rule to the bucket; other rules stay.")] = False,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Write the rules to the bucket; those of others stay.")
+    ] = False,
 ) -> None:
-    """Print the bucket's rule for S3_RETENTION_DAYS, or write it: the bucket then deletes old snapshots by itself."""
+    """Print the bucket's rules for S3_RETENTION_DAYS and its like, or write them: the bucket then deletes old objects itself."""
     from frigate_s3_mirror.lifecycle_client import LifecycleClient, LifecycleError
-    from frigate_s3_mirror.policies import lifecycle_rule
+    from frigate_s3_mirror.policies import lifecycle_rules
 
     settings = settings_or_exit().settings
     try:
-        rule = lifecycle_rule(settings)
+        rules = lifecycle_rules(settings)
         if apply:
             client = LifecycleClient(settings)
             others = client.foreign_rules()
-            client.write(rule, others)
+            client.write(rules, others)
     except (ValueError, LifecycleError) as error:
         fail(str(error), 1)
-    typer.echo(json.dumps({"Rules": [rule]}, indent=2))
+    typer.echo(json.dumps({"Rules": rules}, indent=2))
     if apply:
-        typer.echo(
-            f"The rule is in the bucket '{settings.bucket}'; {len(others)} other rules stay as they were.", err=True
-        )
+        typer.echo(f"This is in the bucket '{settings.bucket}'; {len(others)} other rules stay as they were.", err=True)
 
 
 def fleet(

@@ -9,8 +9,8 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import MutableMapping
-from dataclasses import dataclass
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 LARGE_BODY = 32 * 1024 * 1024
 """Bytes from which a body is streamed from disk in parts, so that memory stays flat."""
 _LIST_PAGE = 1000
-_PART = 8 * 1024 * 1024
+PART = 8 * 1024 * 1024
+"""Bytes of each part of a large body; the last one has what is left."""
 _SMALL = 1024 * 1024  # bytes; what nearly every snapshot is
 _TIMEOUT = "95s"  # a small body at 16 KB/s and half a minute more: a slower request counts as stalled
 _PATIENT_TIMEOUT = "1h"  # for one large body, or one part of it
@@ -51,6 +52,7 @@ class Upload:
     content_type: str
     metadata: dict[str, str]
     storage_class: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +152,10 @@ class ObjectStore:
                 upload.key,
                 upload.body,
                 attributes=attributes,
+                tags=upload.tags or None,
                 mode="create" if create else "overwrite",
                 use_multipart=not small,
-                chunk_size=_PART,
+                chunk_size=PART,
                 max_concurrency=2,
             )
         except (BaseError, OSError) as error:
@@ -261,6 +264,14 @@ def md5_of_etag(etag: str) -> str | None:
     """The MD5 that an ETag may be, or None for ETags of multipart uploads and of servers that use something else."""
     match = _MD5.fullmatch(etag)
     return match.group(1) if match else None
+
+
+def parts_etag(digests: Sequence[bytes]) -> str:
+    """The ETag that S3 gives an object whose parts have these MD5 digests.
+
+    Not in the API's documentation, but what AWS, MinIO, Ceph and moto do without KMS encryption.
+    """
+    return f"{hashlib.md5(b''.join(digests), usedforsecurity=False).hexdigest()}-{len(digests)}"
 
 
 def parse_retry_after(text: str | None, now: float | None = None) -> float | None:

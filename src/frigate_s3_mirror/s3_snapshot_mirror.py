@@ -8,16 +8,21 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from frigate_s3_mirror import __version__
+from frigate_s3_mirror.abandoned import abort_abandoned
 from frigate_s3_mirror.bodies import BodyReader
-from frigate_s3_mirror.clips_folder import ClipsFolder
+from frigate_s3_mirror.clip_loop import ClipLoop
+from frigate_s3_mirror.clip_scan import ClipScan
+from frigate_s3_mirror.clips import playlist_object
 from frigate_s3_mirror.clock import Clock, SystemClock
 from frigate_s3_mirror.discovery import Discovery
 from frigate_s3_mirror.entries import Entry, Outcome
 from frigate_s3_mirror.events import Filters, FrigateDatabase, FrigateError
 from frigate_s3_mirror.exports import Exports
+from frigate_s3_mirror.frigate_access import FrigateAccess, access
 from frigate_s3_mirror.health import Condition, Health, judge_health
 from frigate_s3_mirror.heartbeat import Heartbeat
 from frigate_s3_mirror.kinds import Kind
@@ -27,6 +32,7 @@ from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.lifetime import End, StateLock
 from frigate_s3_mirror.logs import logger
 from frigate_s3_mirror.observers import Observer
+from frigate_s3_mirror.pacer import Pacer
 from frigate_s3_mirror.rebuild import adopt
 from frigate_s3_mirror.reports import Reports
 from frigate_s3_mirror.retry import Circuit, ErrorClass
@@ -41,6 +47,8 @@ from frigate_s3_mirror.units import format_duration
 from frigate_s3_mirror.uploader import Uploader
 
 _SPOOL_PAGE = 500
+_CLIP_THREADS = 2
+"""Segments at a time, beside S3_UPLOAD_THREADS: no number of them holds up a picture."""
 _STARTING = Condition(Health.DEGRADED, "Starting.")
 _ONCE_PATIENCE = 30.0  # seconds that `--once` keeps trying while S3 does not answer
 
@@ -58,28 +66,44 @@ class Mirror:
         self._calls = LedgerThread(self.ledger, self.clock)
         self._calls.on_damage = self._ledger_is_damaged
         self._exports = Exports(settings, self.ledger)
-        self.clips = ClipsFolder(settings.clips_dir)
-        self.spool = Spool(settings.ledger_dir / FOLDER_NAME, settings.clips_dir, settings.spool_max)
-        reader = BodyReader(settings.clips_dir, settings.db_path, self.spool)
+        self._frigate = frigate = access(settings)
+        self.spool = Spool(settings.ledger_dir / FOLDER_NAME, frigate.pictures, settings.spool_max)
+        playlist = partial(playlist_object, self.ledger.path)
+        reader = BodyReader(frigate.pictures, frigate.recordings, frigate.database, self.spool, playlist)
         self._sender = Sender(settings, store, reader, self.clock)
-        self.uploader = Uploader(
-            settings, self._calls, self._sender, self.clips, self.clock,
-            self._settled, self.spool.keep,
-        )  # fmt: skip
+        self.lanes = self.uploader, self.clip_uploader = self._make_lanes(frigate)
         filters = Filters(settings.cameras, settings.labels)
-        scan = FrigateScan(self.ledger.path, settings.db_path, filters, settings.artifacts)
-        database = FrigateDatabase(settings.db_path, filters)
-        self.discovery = Discovery(settings, database, scan, self._record, self.clips, self.clock)
+        scan = FrigateScan(self.ledger.path, frigate.database, filters, settings.picture_kinds)
+        database = FrigateDatabase(frigate.database, filters)
+        self.discovery = Discovery(
+            settings, database, scan, self._record, frigate.pictures, frigate.clips_folder, self.clock
+        )
+        clip_scan = ClipScan(self.ledger.path, frigate.database, settings)
+        self._clips = ClipLoop(settings, clip_scan, self._record, self.clock) if settings.has_clips else None
         self._scans = ScanLoop(settings, self.discovery, self._calls, self._exports, self.clock)
         self._heartbeat = Heartbeat(settings, store, self.uploader, self._own_words, self.clock)
         self._reports = Reports(settings, self._calls, self.spool, self._scans.prove, self.clock)
         self.observers: list[Observer] = []
         self._condition = _STARTING
         self._condition_since = self._started_at = self.clock.now()
-        self._homeless: dict[tuple[str, Kind], int] = {}
+        self._homeless: dict[tuple[str, Kind, str], int] = {}
         """Entries that the ledger could not take (a full disk), by the negative row that stands for them."""
+        self._perhaps_abandoned: set[str] = set()
+        """Keys whose upload in parts a kill may have broken off."""
         self._spooled_upto = 0.0
         self._proved_at: float | None = None
+
+    def _make_lanes(self, frigate: FrigateAccess) -> tuple[Uploader, Uploader]:
+        """Pictures and clips have threads of their own, and share what must not be exceeded."""
+        lane = partial(
+            Uploader, self.settings, sender=self._sender, clock=self.clock, on_settled=self._settled,
+            keep=self.spool.keep, pacer=Pacer(self.settings.bandwidth_limit),
+        )  # fmt: skip
+        pictures, clips = self._calls.lane(clips=False), self._calls.lane(clips=True)
+        return (
+            lane(backlog=pictures, folder=frigate.clips_folder, threads=self.settings.upload_threads),
+            lane(backlog=clips, folder=frigate.recordings_folder, threads=_CLIP_THREADS, is_for_clips=True),
+        )
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -97,7 +121,10 @@ class Mirror:
             self._adopt_from_bucket()
         if self.ledger.was_killed:
             most = self.settings.batch_size + 4 * self.settings.upload_threads  # newest first, so these it was
-            self._sender.doubt(entry.row for entry in self.ledger.due(State.PENDING, self.clock.now(), most))
+            now = self.clock.now()
+            perhaps = [e for clips in (False, True) for e in self.ledger.due(State.PENDING, now, most, clips=clips)]
+            self._sender.doubt(entry.row for entry in perhaps)
+            self._perhaps_abandoned = self.ledger.pending_keys(clips=True)
         self.spool.open()
         self._exports.write()
 
@@ -116,6 +143,8 @@ class Mirror:
         """Give everything back; may be called twice."""
         self._calls.close()
         self._scans.close()
+        if self._clips is not None:
+            self._clips.close()
         self._heartbeat.close()
         self.discovery.scan.close()
         self.discovery.database.close()
@@ -135,12 +164,14 @@ class Mirror:
             ",".join(self.settings.cameras) or "all",
         )  # fmt: skip
         await self._calls.call(self._note_start)
-        upload = asyncio.create_task(self.uploader.run())
-        loops = (
+        uploads = [asyncio.create_task(upload) for upload in (self.uploader.run(), self._upload_clips())]
+        loops = [
             self._scans.regularly(self._after_scan), self._scans.watch(), self._heartbeat.regularly(self._after_heartbeat),
             self._reports.regularly(self.condition), self._reports.large_backlog(),
             *(self._observe(observer) for observer in self.observers),
-        )  # fmt: skip
+        ]  # fmt: skip
+        if self._clips is not None:
+            loops.append(self._clips.regularly())
         tasks = [asyncio.create_task(loop) for loop in loops]
         try:
             await self._end.wait()
@@ -151,8 +182,7 @@ class Mirror:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self.uploader.stop()
-            await upload
+            await self._stop(uploads)
             await self._calls.call(self._reports.tell_stats, self.condition())
         logger().info("S3 snapshot mirror stopped")
 
@@ -163,20 +193,44 @@ class Mirror:
         """
         self._end.listen()
         await self._calls.call(self._note_start)
-        upload = asyncio.create_task(self.uploader.run())
+        uploads = [asyncio.create_task(upload) for upload in (self.uploader.run(), self._upload_clips())]
         telling = asyncio.create_task(self._reports.progress(advance))
         try:
             await self._scans.everything()
             if self.discovery.problem is None:
+                await self._find_clips()
                 await self._drain()
+                if await self._find_clips():  # playlists, now that their segments are in the bucket
+                    await self._drain()
         finally:
-            self.uploader.stop()
-            await upload
+            await self._stop(uploads)
             telling.cancel()
             await self._reports.advance(advance)
-        counts = await self._calls.call(self.ledger.counts)
-        left = int(counts[State.PENDING] + counts[State.FAILED] + counts[State.EXPIRED])
-        return left + bool(self.discovery.problem or self.clips.trouble)
+        left = await self._calls.call(self.ledger.left)
+        return int(left) + bool(self.discovery.problem or self.folder_trouble)
+
+    async def _find_clips(self) -> int:
+        try:
+            return await self._clips.everything() if self._clips is not None else 0
+        except FrigateError as error:
+            self.discovery.note_problem(error)
+            return 0
+
+    async def _upload_clips(self) -> None:
+        """What a kill left goes first: later it could not be told from what is under way."""
+        if self._perhaps_abandoned:
+            await asyncio.to_thread(abort_abandoned, self.settings, self._perhaps_abandoned)
+        await self.clip_uploader.run()
+
+    async def _stop(self, uploads: Sequence[asyncio.Task[None]]) -> None:
+        for lane in self.lanes:
+            lane.stop()
+        await asyncio.gather(*uploads)
+
+    @property
+    def folder_trouble(self) -> str | None:
+        """Why files could not be found, as a sentence."""
+        return self._frigate.clips_folder.trouble
 
     @property
     def is_broken(self) -> bool:
@@ -192,17 +246,21 @@ class Mirror:
 
     async def _drain(self) -> None:
         """Wait until nothing is left that could be sent, or S3 has not answered for too long."""
-        uploader, breaker = self.uploader, self.uploader.breaker
         last_sign = self.clock.monotonic()
         while not self._end.is_near:
-            if breaker.circuit is Circuit.CLOSED:
+            waiting = [lane.breaker for lane in self.lanes if lane.breaker.circuit is not Circuit.CLOSED]
+            if not waiting:
                 last_sign = self.clock.monotonic()
-            elif breaker.error_class is ErrorClass.CONFIGURATION or self.clock.monotonic() - last_sign > _ONCE_PATIENCE:
+            elif (
+                any(breaker.error_class is ErrorClass.CONFIGURATION for breaker in waiting)
+                or self.clock.monotonic() - last_sign > _ONCE_PATIENCE
+            ):
                 return
-            if uploader.is_idle:
+            if all(lane.is_idle for lane in self.lanes):
                 if not await self._calls.call(self.ledger.backlog) and not await self._scans.files_settle():
                     return
-                uploader.look_again()
+                for lane in self.lanes:
+                    lane.look_again()
             await asyncio.sleep(0.02)
 
     # -- the pipeline ----------------------------------------------------------------------------------------------
@@ -216,8 +274,10 @@ class Mirror:
         for entry in taken:
             if entry.state is State.FAILED:
                 self._reports.tell_refused(entry)
-        pending = [entry for entry in taken if entry.state is State.PENDING]
+        pending = [entry for entry in taken if entry.state is State.PENDING and entry.kind is not Kind.CLIP]
         self.uploader.offer(pending, urgent=urgent)
+        clips = [entry for entry in taken if entry.state is State.PENDING and entry.kind is Kind.CLIP]
+        self.clip_uploader.offer(clips, urgent=urgent)
         if urgent and self.uploader.breaker.circuit is not Circuit.CLOSED:
             await self._keep(pending)
         return len(taken)
@@ -227,7 +287,7 @@ class Mirror:
         self.uploader.note_ledger_problem(error)
         fresh: list[Entry] = []
         for entry in entries:
-            name = (entry.event.id, entry.kind)
+            name = entry.identity
             if name not in self._homeless and entry.state is State.PENDING:
                 self._homeless[name] = min(self._homeless.values(), default=0) - 1
                 fresh.append(replace(entry, row=self._homeless[name]))
@@ -239,7 +299,7 @@ class Mirror:
         for outcome in outcomes:
             if outcome.state is State.UPLOADED:
                 self.spool.drop(outcome.entry.source)
-            self._homeless.pop((outcome.entry.event.id, outcome.entry.kind), None)
+            self._homeless.pop(outcome.entry.identity, None)
         if any(outcome.state is not State.PENDING for outcome in outcomes):
             self._calls.soon(self._exports.add, outcomes)
         for observer in self.observers:
@@ -254,7 +314,8 @@ class Mirror:
 
     async def _after_scan(self) -> None:
         """What is cheap and regular: changes by other processes, the parent, the health, the spool."""
-        self.uploader.look_again()
+        for lane in self.lanes:
+            lane.look_again()
         self._end.look_for_parent()
         await self._note_health()
         await self._spool_backlog()
@@ -291,11 +352,16 @@ class Mirror:
         """The health now, with its reason; for what S3 is to keep, as it is once S3 has taken that."""
         return judge_health(
             frigate_problem=self.discovery.problem,
-            clips_problem=self.clips.problem(),
-            s3_problem=None if if_s3_takes_this else self.uploader.problem,
-            ledger_problem=self.uploader.ledger_problem,
+            clips_problem=self._folder_problem(),
+            s3_problem=None if if_s3_takes_this else self.uploader.problem or self.clip_uploader.problem,
+            ledger_problem=self.uploader.ledger_problem or self.clip_uploader.ledger_problem,
             has_proof=if_s3_takes_this or self.uploader.last_success_at is not None,
         )
+
+    def _folder_problem(self) -> str | None:
+        """What is wrong with Frigate's folders, as far as they are used."""
+        problem = self._frigate.clips_folder.problem()
+        return problem or (self._frigate.recordings_folder.problem() if self._clips is not None else None)
 
     async def _note_health(self) -> None:
         """Keep the health for `status`, and tell of each change."""

@@ -8,7 +8,7 @@ truncating its WAL.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,16 +53,14 @@ class Proof:
         return self.in_frigate - self.uploaded
 
 
-class FrigateScan:
-    """Pages of events that lack an entry; one thread at a time."""
+class JoinedDatabases:
+    """The ledger with Frigate's database attached as `frigate`, both to be read; one thread at a time."""
 
-    def __init__(self, ledger_path: Path, frigate_path: Path, filters: Filters, kinds: Sequence[Kind]) -> None:
+    def __init__(self, ledger_path: Path, frigate_path: Path) -> None:
         self._ledger_path = ledger_path
         self._frigate_path = frigate_path
-        self._filter, self._filter_parameters = filters.sql()
-        self._kinds = list(kinds)
         self._connection: sqlite3.Connection | None = None
-        self._table = EventTable("", has_data=False)
+        self.table = EventTable("", has_data=False)
         self._identity: tuple[int, int] | None = None
         self._seen_version: int | None = None
 
@@ -94,7 +92,7 @@ class FrigateScan:
         )
         try:
             connection.execute("ATTACH ? AS frigate", (database_uri(self._frigate_path),))
-            self._table = EventTable.of(connection, "frigate")
+            self.table = EventTable.of(connection, "frigate")
         except (FrigateError, sqlite3.Error) as error:
             connection.close()
             if isinstance(error, FrigateError):
@@ -105,10 +103,30 @@ class FrigateScan:
 
     def changed(self) -> bool:
         """Whether anyone committed to Frigate's database since the last call; costs microseconds. Raises FrigateError."""
-        version = int(self._rows("PRAGMA frigate.data_version")[0][0])
+        version = int(self.rows("PRAGMA frigate.data_version")[0][0])
         changed = version != self._seen_version
         self._seen_version = version
         return changed
+
+    def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
+        """All rows of a statement, so that no read transaction lingers. Raises FrigateError."""
+        if self._connection is None:
+            self.ensure_open()
+        assert self._connection is not None  # noqa: S101  # ensure_open raises otherwise
+        try:
+            return self._connection.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            self.close()
+            raise unreadable(self._frigate_path, error) from error
+
+
+class FrigateScan(JoinedDatabases):
+    """Pages of events that lack an entry."""
+
+    def __init__(self, ledger_path: Path, frigate_path: Path, filters: Filters, kinds: Sequence[Kind]) -> None:
+        super().__init__(ledger_path, frigate_path)
+        self._filter, self._filter_parameters = filters.sql()
+        self._kinds = list(kinds)
 
     def since(self, start_time: float) -> list[Event]:
         """Events that started after this and lack an entry. Raises FrigateError."""
@@ -119,7 +137,7 @@ class FrigateScan:
 
         Returns them with the bound of the next page, None when this was the last. Raises FrigateError.
         """
-        end = self._rows(_PAGE_END, (before, PAGE_ROWS - 1))
+        end = self.rows(_PAGE_END, (before, PAGE_ROWS - 1))
         if not end:
             return self._unrecorded("e.start_time < ?", [before]), None
         bound = float(end[0][0])
@@ -132,8 +150,8 @@ class FrigateScan:
         """
         if self._connection is None:
             self.ensure_open()
-        sql = _PROOF.format(wanted=self._filter, may_have_file=self._table.may_have_file)
-        rows = self._rows(sql, [DESTINATION, since, *self._filter_parameters])
+        sql = _PROOF.format(wanted=self._filter, may_have_file=self.table.may_have_file)
+        rows = self.rows(sql, [DESTINATION, since, *self._filter_parameters])
         count, uploaded, verified, fileless, oldest = rows[0]
         return Proof(count - (fileless or 0), uploaded or 0, verified or 0, oldest)
 
@@ -142,28 +160,18 @@ class FrigateScan:
 
         Returns (row, event id) pairs and the row to go on after, None at the end. Raises FrigateError.
         """
-        last = self._rows("SELECT max(id) FROM object")[0][0] or 0
+        last = self.rows("SELECT max(id) FROM object")[0][0] or 0
         upto = after_row + 10 * PAGE_ROWS
-        rows = self._rows(_FORGOTTEN, (after_row, upto, happened_before))
+        rows = self.rows(_FORGOTTEN, (after_row, upto, happened_before))
         return [(row[0], row[1]) for row in rows], upto if upto < last else None
 
     def _unrecorded(self, condition: str, parameters: list[Any]) -> list[Event]:
         marks = ",".join("?" * len(self._kinds))
         sql = f"""
-            SELECT {self._table.columns} FROM frigate.event e
-            WHERE {condition} AND {self._filter} AND {self._table.may_have_file}
+            SELECT {self.table.columns} FROM frigate.event e
+            WHERE {condition} AND {self._filter} AND {self.table.may_have_file}
               AND (SELECT count(*) FROM object o WHERE o.event_id = e.id AND o.destination = ? AND o.kind IN ({marks})) < ?
             ORDER BY e.start_time DESC
         """  # noqa: S608  # only fixed fragments are put together; values are parameters
-        rows = self._rows(sql, [*parameters, *self._filter_parameters, DESTINATION, *self._kinds, len(self._kinds)])
+        rows = self.rows(sql, [*parameters, *self._filter_parameters, DESTINATION, *self._kinds, len(self._kinds)])
         return [event_of(row) for row in rows]
-
-    def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        if self._connection is None:
-            self.ensure_open()
-        assert self._connection is not None  # noqa: S101  # ensure_open raises otherwise
-        try:
-            return self._connection.execute(sql, parameters).fetchall()
-        except sqlite3.Error as error:
-            self.close()
-            raise unreadable(self._frigate_path, error) from error

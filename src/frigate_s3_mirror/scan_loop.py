@@ -18,7 +18,6 @@ from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.logs import logger
 from frigate_s3_mirror.scan import Proof
 from frigate_s3_mirror.settings import Settings
-from frigate_s3_mirror.sources import find
 
 FULL_SCAN_SECONDS = 3600.0
 FORGET_AFTER = 7 * 86400.0
@@ -77,11 +76,11 @@ class ScanLoop:
         before = set(self._discovery.watched)
         await self._discovery.scan_recent(self.in_thread)
         events = self._discovery.database.events(before & self._discovery.watched)
-        return any(find(self._settings.clips_dir, event, Kind.SNAPSHOT) for event in events)
+        return any(await self._discovery.pictures.look(events, Kind.SNAPSHOT))
 
     async def _look(self, now: float) -> None:
         discovery = self._discovery
-        if discovery.clips.is_back():
+        if discovery.folder.is_back():
             self._gap.set()
             await self._calls.release()
         opened = await discovery.scan_recent(self.in_thread)

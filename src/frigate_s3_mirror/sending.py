@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Protocol
 
+from frigate_s3_mirror import policies
 from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.entries import Entry, Outcome
 from frigate_s3_mirror.keys import CONTENT_TYPES, object_metadata
@@ -20,13 +21,21 @@ from frigate_s3_mirror.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """An entry's content, read once: small ones as bytes, large ones as a path to stream from."""
+    """An entry's content, read once: small ones as bytes, large ones as an open file at its beginning.
 
-    content: bytes | None
+    What is open stays readable when Frigate deletes or moves it.
+    """
+
+    content: bytes | BinaryIO
     size_bytes: int
     sha256: str
-    reopen: Callable[[], BinaryIO] | None = None
-    """Opens the file again when `content` is None."""
+    parts_etag: str | None = None
+    """The ETag of a large one when it is stored in parts, see s3.parts_etag."""
+
+    def close(self) -> None:
+        """Give the file back."""
+        if not isinstance(self.content, bytes):
+            self.content.close()
 
 
 class Reader(Protocol):
@@ -48,34 +57,44 @@ class Sender:
         self._doubtful: frozenset[int] = frozenset()
         self._damaged: set[str] = set()  # keys under which S3 holds what we sent and it spoiled
 
-    def send(self, entry: Entry) -> Outcome:
-        """The outcome of an upload that S3 acknowledged.
+    def send(self, entry: Entry, pace: Callable[[int], None]) -> Outcome:
+        """The outcome of an upload that S3 acknowledged; `pace` may wait before so many bytes are sent.
 
-        Raises SourceVanishedError, SourceRefusedError or StoreError.
+        Raises SourceVanishedError, SourceRefusedError, SourceUnreachableError or StoreError.
         """
-        started = self._clock.monotonic()
         body = self._reader.read(entry)
+        try:
+            return self._send(entry, body, pace)
+        finally:
+            body.close()
+
+    def _send(self, entry: Entry, body: Body, pace: Callable[[int], None]) -> Outcome:
+        started = self._clock.monotonic()
         if entry.row in self._doubtful and (stored := self._stored_before(entry, body)) is not None:
             return self._done(entry, body, stored.etag, stored.modified_at, started)
-        content = body.reopen() if body.reopen is not None else body.content or b""
-        upload = Upload(
-            key=entry.key,
-            body=content,
-            size_bytes=body.size_bytes,
-            content_type=CONTENT_TYPES[entry.key.rsplit(".", 1)[1]],
-            metadata=object_metadata(entry.event, body.sha256),
-            storage_class=self._storage_class,
-        )
-        try:
-            etag, is_checked = self._put(upload)
-        finally:
-            if not isinstance(content, bytes):
-                content.close()
+        pace(body.size_bytes)
+        etag, is_checked = self._put(self._upload(entry, body))
         acknowledged_at = self._clock.now()
-        if isinstance(content, bytes):
-            self._check_etag(etag, entry.key, content)
+        if isinstance(body.content, bytes):
+            self._check_etag(etag, entry.key, body.content)
+        elif body.parts_etag is not None:
+            self._check_parts(etag, entry.key, body.parts_etag)
         outcome = self._done(entry, body, etag, acknowledged_at, started)
         return outcome if is_checked else replace(outcome, sha256=None)
+
+    def _upload(self, entry: Entry, body: Body) -> Upload:
+        metadata = object_metadata(entry.event, body.sha256)
+        if entry.part and entry.seconds is not None:
+            metadata["seconds"] = f"{entry.seconds:.3f}"
+        return Upload(
+            key=entry.key,
+            body=body.content,
+            size_bytes=body.size_bytes,
+            content_type=CONTENT_TYPES[entry.key.rsplit(".", 1)[1]],
+            metadata=metadata,
+            storage_class=self._storage_class,
+            tags=policies.tags(entry.kind.value, self._settings),
+        )
 
     def doubt(self, rows: Iterable[int]) -> None:
         """These entries were perhaps in flight when the service was killed: look before they are sent again."""
@@ -94,15 +113,8 @@ class Sender:
         except StoreError:
             return None
         is_ours = there.size_bytes == body.size_bytes and there.metadata.get("sha256") == body.sha256
-        whole = body.content is not None and _is_same(there, body.content)
+        whole = isinstance(body.content, bytes) and _is_same(there, body.content)
         return there if whole or (is_ours and md5_of_etag(there.etag) is None) else None
-
-    def size_of(self, entry: Entry) -> int:
-        """Bytes that the upload will take, for pacing; 0 where nobody knows."""
-        try:
-            return (self._settings.clips_dir / entry.source).lstat().st_size
-        except OSError:
-            return 0
 
     def retry_after(self, entry: Entry) -> float | None:
         """Seconds for which the server wants to be left alone, when it says so."""
@@ -165,10 +177,18 @@ class Sender:
                 self._etags_are_md5 = False
                 logger().info("S3 ETags are no MD5 here (encrypted bucket?); the signature alone protects the bodies")
                 return
+        raise self._damage(key)
+
+    def _check_parts(self, etag: str, key: str, expected: str) -> None:
+        """The same for an object in parts. Where the ETags of small ones are no MD5, these tell nothing, either."""
+        if self._etags_are_md5 is not True or "-" not in etag or etag == expected:
+            return
+        raise self._damage(key)
+
+    def _damage(self, key: str) -> StoreError:
         self._damaged.add(key)
-        raise StoreError(
-            ErrorClass.TRANSIENT, "S3 stored something else than was sent (its ETag differs); sending it again."
-        )
+        sentence = "S3 stored something else than was sent (its ETag differs); sending it again."
+        return StoreError(ErrorClass.TRANSIENT, sentence)
 
 
 def _may_create(settings: Settings) -> bool:

@@ -26,6 +26,8 @@ from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.units import parse_duration, parse_rate, parse_size
 
 DEFAULT_TEMPLATE = "{prefix}/{camera}/{date}/{event_id}-{timestamp}"
+INNER_PORT = 5001
+"""Frigate's API inside of its container: paths without `/api`, no login, no files."""
 TEMPLATE_FIELDS = (
     "prefix", "camera", "label", "date", "year", "month", "day", "hour", "time", "timestamp", "event_id",
 )  # fmt: skip
@@ -40,6 +42,7 @@ Size = Annotated[int, BeforeValidator(lambda v: parse_size(v) if isinstance(v, s
 Rate = Annotated[int, BeforeValidator(lambda v: parse_rate(v) if isinstance(v, str) else v)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Kinds = Annotated[tuple[Kind, ...], BeforeValidator(_split)]
+Severities = Annotated[tuple[Literal["alert", "detection"], ...], BeforeValidator(_split)]
 
 
 def _without_password(url: str) -> str:
@@ -164,6 +167,10 @@ class Settings(BaseModel):
         alias="FRIGATE_CLIPS_DIR",
         description="Frigate's clips folder; its pictures are only read.",
     )
+    recordings_dir: Path | None = Field(
+        None, alias="FRIGATE_RECORDINGS_DIR",
+        description="Frigate's recordings folder, for clips; only read. Not set: recordings beside the clips folder.",
+    )  # fmt: skip
     state_dir: Path | None = Field(
         None, alias="S3_STATE_DIR",
         description="Folder for the ledger and the two text state files. Not set: the ledger is in .s3-mirror beside Frigate's "
@@ -171,7 +178,7 @@ class Settings(BaseModel):
     )  # fmt: skip
     artifacts: Kinds = Field(
         (Kind.SNAPSHOT,), alias="S3_ARTIFACTS", min_length=1,
-        description="What is mirrored of an event, comma separated: snapshot, clean, thumbnail, metadata.",
+        description="What is mirrored of an event, comma separated: snapshot, clean, thumbnail, metadata, clip (docs/clips.md).",
     )  # fmt: skip
     cameras: Patterns = Field(
         (),
@@ -202,6 +209,11 @@ class Settings(BaseModel):
         False, alias="S3_LIVE",
         description="true (recommended): the picture of an event goes to S3 while the event still runs, see docs/live.md.",
     )  # fmt: skip
+    live_retention_days: int | None = Field(
+        None, alias="S3_LIVE_RETENTION_DAYS", ge=1, le=36500,
+        description="For `lifecycle`: after how many days the bucket deletes live pictures. Set, each of them carries the tag "
+        "frigate=live by which the bucket tells them apart, which needs s3:PutObjectTagging. Not set: as the snapshots.",
+    )  # fmt: skip
     live_interval: Duration = Field(
         10.0, alias="S3_LIVE_INTERVAL", ge=1, le=3600,
         description="Least time between two live pictures of one event; one that is no better than the last is not sent.",
@@ -211,10 +223,44 @@ class Settings(BaseModel):
         description="Which live pictures stay once the final one is in the bucket: all, the first, or none. "
         "first and none delete objects and need s3:DeleteObject.",
     )  # fmt: skip
+    clip_pre: Duration = Field(
+        5.0, alias="S3_CLIP_PRE", ge=0, le=600,
+        description="How long before its event a clip begins; segments go whole, so it may begin some seconds earlier.",
+    )  # fmt: skip
+    clip_post: Duration = Field(
+        5.0, alias="S3_CLIP_POST", ge=0, le=600, description="How long after its event a clip goes on."
+    )  # fmt: skip
+    clip_max: Duration = Field(
+        1800.0, alias="S3_CLIP_MAX", ge=10, le=86400,
+        description="Longest clip of one event, from its beginning: a parked car's event can last for days.",
+    )  # fmt: skip
+    clip_cameras: Patterns = Field(
+        (), alias="S3_CLIP_CAMERAS",
+        description="Clips of these cameras only, of those in S3_CAMERAS; globs; !name leaves one out. Not set: all of them.",
+    )  # fmt: skip
+    clip_labels: Patterns = Field(
+        (), alias="S3_CLIP_LABELS",
+        description="Clips of these labels only, of those in S3_LABELS; globs; !name leaves one out. Not set: all of them.",
+    )  # fmt: skip
+    clip_severity: Severities = Field(
+        (), alias="S3_CLIP_SEVERITY",
+        description="Clips only of events that Frigate's review calls this, comma separated: alert, detection "
+        "(Frigate 0.14 or later). Not set: of all events.",
+    )  # fmt: skip
+    clip_retention_days: int | None = Field(
+        None, alias="S3_CLIP_RETENTION_DAYS", ge=1, le=36500,
+        description="For `lifecycle`: after how many days the bucket deletes clips. Set, each segment carries the tag "
+        "frigate=clip by which the bucket tells them apart, which needs s3:PutObjectTagging. Not set: as the snapshots.",
+    )  # fmt: skip
+    frigate_source: Literal["disk", "api"] = Field(
+        "disk", alias="FRIGATE_SOURCE",
+        description="disk: Frigate's database and folders are read. api: all comes over FRIGATE_URL, for Home Assistant's add-on "
+        "and for other hosts; then S3_STATE_DIR is required, and FRIGATE_DB_PATH and the folders are not used. See docs/api-mode.md.",
+    )  # fmt: skip
     frigate_url: str = Field(
         "http://127.0.0.1:5001", alias="FRIGATE_URL", pattern=r"^https?://[^\s/]+(/\S*)?$",
-        description="Frigate's HTTP API, for live pictures. The default is right inside of its container; for the sidecar "
-        "http://frigate:5000, or https://frigate:8971 with a login.",
+        description="Frigate's HTTP API, for live pictures and FRIGATE_SOURCE=api. The default is right inside of its container; "
+        "from elsewhere http://frigate:5000, or https://frigate:8971 with a login.",
     )  # fmt: skip
     frigate_user: str | None = Field(None, alias="FRIGATE_USER", description="User for port 8971 of Frigate.")
     frigate_password: SecretStr | None = Field(None, alias="FRIGATE_PASSWORD", description="Password of FRIGATE_USER.")
@@ -381,6 +427,13 @@ class Settings(BaseModel):
             raise ValueError(f"'{value}' holds no PEM certificate")
         return value
 
+    @field_validator("artifacts")
+    @classmethod
+    def _clips_are_not_all(cls, value: tuple[Kind, ...]) -> tuple[Kind, ...]:
+        if value == (Kind.CLIP,):
+            raise ValueError("needs more than clip, which is never alone; write for example snapshot,clip")
+        return value
+
     @field_validator("key_timezone")
     @classmethod
     def _timezone_exists(cls, value: str | None) -> str | None:
@@ -426,6 +479,20 @@ class Settings(BaseModel):
             problems.append(
                 f"S3_STATUS_LISTEN={self.status_listen} is reachable from other machines; set S3_STATUS_TOKEN, or listen on 127.0.0.1."
             )
+        for name, days in (("LIVE", self.live_retention_days), ("CLIP", self.clip_retention_days)):
+            if days is not None and self.retention_days is not None and days > self.retention_days:
+                problems.append(
+                    f"S3_{name}_RETENTION_DAYS={days} is longer than S3_RETENTION_DAYS={self.retention_days}, by which the bucket "
+                    "deletes all that is under the prefix; make it shorter."
+                )
+        if self.frigate_source == "api":
+            if self.state_dir is None:
+                problems.append("S3_STATE_DIR is not set; FRIGATE_SOURCE=api needs a folder for its ledger that stays.")
+            if urlsplit(self.frigate_url).port == INNER_PORT:
+                problems.append(
+                    f"FRIGATE_URL={_without_password(self.frigate_url)} is Frigate's inner port, which serves no files; "
+                    "FRIGATE_SOURCE=api needs port 5000, or 8971 with a login."
+                )
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -458,6 +525,26 @@ class Settings(BaseModel):
             return None
         url = urlsplit(f"//{self.status_listen}")
         return url.hostname or "", url.port or 0
+
+    @property
+    def picture_kinds(self) -> tuple[Kind, ...]:
+        """What is mirrored of an event but its clip: one object of each kind."""
+        return tuple(kind for kind in self.artifacts if kind is not Kind.CLIP)
+
+    @property
+    def has_clips(self) -> bool:
+        """Whether clips are mirrored."""
+        return Kind.CLIP in self.artifacts
+
+    @property
+    def effective_recordings_dir(self) -> Path:
+        """Where Frigate's recordings are."""
+        return self.recordings_dir or self.clips_dir.parent / "recordings"
+
+    @property
+    def event_database(self) -> Path:
+        """Frigate's own database, or the copy of its tables that FRIGATE_SOURCE=api keeps."""
+        return self.ledger_dir / "frigate-copy.db" if self.frigate_source == "api" else self.db_path
 
     @property
     def ledger_dir(self) -> Path:

@@ -1,4 +1,7 @@
-"""Finding and reading an event's files in the clips folder, safely: no links, nothing outside, nothing but files."""
+"""Finding and reading Frigate's files, safely: no links, nothing outside of their folder, nothing but files.
+
+`Files` and `Pictures` are the port; here is the disk's side of it, `api_files` has the one of FRIGATE_SOURCE=api.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
@@ -15,6 +20,10 @@ from frigate_s3_mirror.kinds import Kind
 
 class SourceVanishedError(Exception):
     """The file is not there any more."""
+
+
+class SourceUnreachableError(Exception):
+    """Frigate does not hand out its files now; the text is a sentence."""
 
 
 class SourceRefusedError(Exception):
@@ -27,6 +36,32 @@ class Found:
 
     source: str
     modified_at: float
+
+
+class Files(Protocol):
+    """A folder of Frigate's, wherever it is; used from several threads."""
+
+    def open(self, source: str) -> tuple[int, int]:
+        """A file descriptor for reading, to be closed by the caller, and the file's size in bytes.
+
+        Raises SourceVanishedError, SourceRefusedError or SourceUnreachableError.
+        """
+
+    def path(self, source: str) -> Path | None:
+        """Where the file is on this machine, None when it is elsewhere."""
+
+
+class Pictures(Files, Protocol):
+    """The clips folder: snapshots, clean copies and thumbnails."""
+
+    def find(self, event: Event, kind: Kind) -> Found | None:
+        """The first candidate that exists, whatever it is (reading it decides whether it is acceptable).
+
+        Raises FrigateError when Frigate cannot be asked.
+        """
+
+    async def look(self, events: Sequence[Event], kind: Kind) -> list[Found | None]:
+        """The same for many, without holding up the event loop."""
 
 
 def candidates(event: Event, kind: Kind) -> tuple[str, ...]:
@@ -42,29 +77,51 @@ def candidates(event: Event, kind: Kind) -> tuple[str, ...]:
             return f"{stem}-clean.webp", f"{stem}-clean.png"
         case Kind.THUMBNAIL:
             return (f"thumbs/{event.camera}/{event.id}.webp",)
-        case Kind.METADATA:
+        case Kind.METADATA | Kind.CLIP:
             return ()
 
 
-def find(clips_dir: Path, event: Event, kind: Kind) -> Found | None:
-    """The first candidate that exists, whatever it is (reading it decides whether it is acceptable)."""
-    for source in candidates(event, kind):
-        try:
-            status = os.lstat(f"{clips_dir}/{source}")
-        except OSError:
-            continue
-        return Found(source, status.st_mtime)
-    return None
+class DiskFiles:
+    """Files of a folder on this machine; see Files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def open(self, source: str) -> tuple[int, int]:
+        """See Files."""
+        return open_source(self._folder, source)
+
+    def path(self, source: str) -> Path | None:
+        """See Files."""
+        return self._folder / source
 
 
-def open_source(clips_dir: Path, source: str) -> tuple[int, int]:
+class DiskPictures(DiskFiles):
+    """The clips folder on this machine; see Pictures."""
+
+    def find(self, event: Event, kind: Kind) -> Found | None:
+        """See Pictures; takes microseconds."""
+        for source in candidates(event, kind):
+            try:
+                status = os.lstat(f"{self._folder}/{source}")
+            except OSError:
+                continue
+            return Found(source, status.st_mtime)
+        return None
+
+    async def look(self, events: Sequence[Event], kind: Kind) -> list[Found | None]:
+        """See Pictures."""
+        return [self.find(event, kind) for event in events]
+
+
+def open_source(folder: Path, source: str) -> tuple[int, int]:
     """A file descriptor for reading, to be closed by the caller, and the file's size in bytes.
 
     Raises SourceVanishedError when there is no such file, SourceRefusedError for links, folders, pipes, unreadable and
-    empty files, and for anything outside the clips folder.
+    empty files, and for anything outside the folder.
     """
-    path = f"{clips_dir}/{source}"
-    if "/" in source and not Path(path).resolve().is_relative_to(clips_dir.resolve()):
+    path = f"{folder}/{source}"
+    if "/" in source and not Path(path).resolve().is_relative_to(folder.resolve()):
         raise SourceRefusedError(f"{source} leads out of the clips folder and is refused")
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -18,18 +18,24 @@ from frigate_s3_mirror.entries import Entry
 from frigate_s3_mirror.events import parse_file_name
 from frigate_s3_mirror.ledger import time_of_id
 from frigate_s3_mirror.logs import logger
-from frigate_s3_mirror.sources import SourceRefusedError, SourceVanishedError, open_source
+from frigate_s3_mirror.sources import (
+    Files,
+    SourceRefusedError,
+    SourceUnreachableError,
+    SourceVanishedError,
+    open_source,
+)
 
 FOLDER_NAME = "spool"
 _COPY_BYTES = 1024 * 1024
 
 
 class Spool:
-    """The folder with what waits for S3; its methods may be called from several threads."""
+    """The folder with pictures that wait for S3; its methods may be called from several threads."""
 
-    def __init__(self, folder: Path, clips_dir: Path, limit_bytes: int) -> None:
+    def __init__(self, folder: Path, pictures: Files, limit_bytes: int) -> None:
         self.folder = folder
-        self._clips_dir = clips_dir
+        self._pictures = pictures
         self._limit = limit_bytes
         self._sizes: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -70,7 +76,7 @@ class Spool:
                 return True
             try:
                 return self._keep(entry.source)
-            except (SourceVanishedError, SourceRefusedError):
+            except (SourceVanishedError, SourceRefusedError, SourceUnreachableError):
                 return False
             except OSError as error:
                 self._tell_once(f"the spool folder {self.folder} cannot be written ({error.strerror})")
@@ -89,7 +95,7 @@ class Spool:
                 self._remove(kept_name(source))
 
     def _keep(self, source: str) -> bool:
-        descriptor, size = open_source(self._clips_dir, source)
+        descriptor, size = self._pictures.open(source)
         try:
             if not self._make_room(source, size):
                 self._tell_once(
@@ -98,13 +104,7 @@ class Spool:
                 return False
             self.folder.mkdir(parents=True, exist_ok=True)
             target = self.folder / kept_name(source)
-            try:
-                os.link(self._clips_dir / source, target, follow_symlinks=False)
-            except FileExistsError:
-                pass
-            except OSError as error:
-                if error.errno == errno.ENOSPC:
-                    raise
+            if not _linked(self._pictures.path(source), target):
                 _copy(descriptor, target)
         finally:
             os.close(descriptor)
@@ -140,6 +140,21 @@ def _age_key(name: str) -> float:
     source = unquote(name)
     parts = parse_file_name(source)
     return time_of_id(parts.event_id if parts else Path(source).stem, 0.0)
+
+
+def _linked(path: Path | None, target: Path) -> bool:
+    """Whether a hard link could be made; raises OSError when the disk is full."""
+    if path is None:
+        return False
+    try:
+        os.link(path, target, follow_symlinks=False)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        return False
+    return True
 
 
 def _copy(descriptor: int, target: Path) -> None:

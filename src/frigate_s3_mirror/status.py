@@ -28,6 +28,9 @@ class Status:
     reason: str
     health_since: float | None
     counts: dict[str, int]
+    """Pictures by state."""
+    clips: dict[str, int] | None
+    """Parts of clips by state, None where there never were any."""
     backlog: int
     lag_seconds: float
     retrying: int
@@ -67,6 +70,7 @@ def read_status(settings: Settings, now: float) -> Status:
             reason=facts.get("reason", "") if running else "The service is not running.",
             health_since=facts.get("health_since") if running else facts.get("stopped_at"),
             counts={state.value: count for state, count in counts.items()},
+            clips=_clips(ledger),
             backlog=counts[State.PENDING],
             lag_seconds=0.0 if oldest is None else max(0.0, now - oldest),
             retrying=ledger.retrying(),
@@ -82,9 +86,14 @@ def read_status(settings: Settings, now: float) -> Status:
         ledger.close()
 
 
+def _clips(ledger: Ledger) -> dict[str, int] | None:
+    counts = ledger.counts(clips=True)
+    return {state.value: count for state, count in counts.items()} if any(counts.values()) else None
+
+
 def _proof(settings: Settings, ledger_path: Path, now: float) -> dict[str, Proof] | None:
     filters = Filters(settings.cameras, settings.labels)
-    scan = FrigateScan(ledger_path, settings.db_path, filters, settings.artifacts)
+    scan = FrigateScan(ledger_path, settings.event_database, filters, settings.picture_kinds)
     try:
         return {"24 h": scan.proof(now - 86400), "7 d": scan.proof(now - 7 * 86400)}
     except FrigateError:

@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from frigate_s3_mirror.clips_folder import ClipsFolder
 from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.entries import Entry, Outcome
+from frigate_s3_mirror.folders import Folder
 from frigate_s3_mirror.lifecycle import State, after_error
 from frigate_s3_mirror.logs import logger
 from frigate_s3_mirror.pacer import Pacer
@@ -26,12 +26,13 @@ from frigate_s3_mirror.retry import Breaker, Circuit, Concurrency, ErrorClass
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.sending import Sender
 from frigate_s3_mirror.settings import Settings
-from frigate_s3_mirror.sources import SourceRefusedError, SourceVanishedError
+from frigate_s3_mirror.sources import SourceRefusedError, SourceUnreachableError, SourceVanishedError
 
 # Seconds that an outcome waits for others, so that they share a trip to the disk. What S3 has and the ledger not yet is
 # sent again after a kill, so a burst waits shortly; in a long backlog the same few are nothing.
 _GATHER = 0.002
 _GATHER_IN_BACKLOG = 0.02
+_FRIGATE_PATIENCE = 30.0  # seconds until files that Frigate does not hand out now are asked for again
 
 
 class Backlog(Protocol):
@@ -56,7 +57,7 @@ class Backlog(Protocol):
 
 @dataclass(slots=True)
 class Uploader:
-    """Connects the backlog with the store; owns the queue, the workers and the breaker.
+    """Connects a lane of the backlog with the store; owns the queue, the workers and the breaker.
 
     `_turn` guards what workers and the event loop share: the queue, the claims, the outcomes, the breaker.
     """
@@ -64,11 +65,15 @@ class Uploader:
     settings: Settings
     backlog: Backlog
     sender: Sender
-    clips: ClipsFolder
+    folder: Folder
     clock: Clock
     on_settled: Callable[[Sequence[Outcome]], None]
     keep: Callable[[Entry], object]
     """Keeps the file of an upload that failed, in case Frigate deletes it."""
+    pacer: Pacer
+    threads: int
+    """How many uploads run at a time."""
+    is_for_clips: bool = False
     breaker: Breaker = field(default_factory=Breaker)
     last_success_at: float | None = None
     problem: str | None = None
@@ -90,12 +95,10 @@ class Uploader:
     _stopping: bool = False
     _given_up: bool = False
     _end: threading.Event = field(default_factory=threading.Event)
-    _pacer: Pacer = field(init=False)
     _concurrency: Concurrency = field(init=False)
 
     def __post_init__(self) -> None:
-        self._pacer = Pacer(self.settings.bandwidth_limit)
-        self._concurrency = Concurrency(self.settings.upload_threads)
+        self._concurrency = Concurrency(self.threads)
 
     # -- what others call, in the event loop -------------------------------------------------------------------------
 
@@ -122,8 +125,9 @@ class Uploader:
     async def run(self) -> None:
         """Upload until `stop`; ends when the last outcome is settled, or the grace is over."""
         self._loop = asyncio.get_running_loop()
-        for number in range(self.settings.upload_threads):
-            threading.Thread(target=self._work, name=f"upload {number + 1}", daemon=True).start()
+        name = "clip" if self.is_for_clips else "upload"
+        for number in range(self.threads):
+            threading.Thread(target=self._work, name=f"{name} {number + 1}", daemon=True).start()
         self.look_again()
         await self._settle_loop()
         if self._refilling is not None:
@@ -272,9 +276,11 @@ class Uploader:
 
     def attempt(self, entry: Entry) -> Outcome:
         """What one attempt came to; for the worker threads."""
-        self._pace(entry)
         try:
-            outcome = self.sender.send(entry)
+            outcome = self.sender.send(entry, self._pace)
+        except SourceUnreachableError as error:
+            self._note_nothing()
+            return self._unreachable(entry, str(error))
         except SourceVanishedError:
             self._note_nothing()
             return self._vanished(entry)
@@ -299,19 +305,19 @@ class Uploader:
         self.note_success()
         return outcome
 
-    def _pace(self, entry: Entry) -> None:
+    def _pace(self, size_bytes: int) -> None:
         """Keep to the bandwidth limit; at a stop the last ones go at once."""
-        if self.settings.bandwidth_limit is not None:
-            size = self.sender.size_of(entry)
-            with self._turn:
-                delay = self._pacer.reserve(size, self.clock.monotonic())
-            self._end.wait(delay)
+        self._end.wait(self.pacer.reserve(size_bytes, self.clock.monotonic(), clip=self.is_for_clips))
+
+    def _unreachable(self, entry: Entry, reason: str) -> Outcome:
+        """Frigate does not hand out its files now: nobody's fault but Frigate's, so nothing is counted."""
+        at = self.clock.now() + _FRIGATE_PATIENCE
+        return Outcome(entry, State.PENDING, entry.attempts, entry.deferrals + 1, at, reason)
 
     def _vanished(self, entry: Entry) -> Outcome:
         """The file was seen before and is gone: a loss, unless the whole folder is away."""
-        now = self.clock.now()
-        if (problem := self.clips.blame()) is not None:
-            return Outcome(entry, State.PENDING, entry.attempts, entry.deferrals + 1, now + 30, problem)
+        if (problem := self.folder.blame()) is not None:
+            return self._unreachable(entry, problem)
         return Outcome(
             entry,
             State.EXPIRED,

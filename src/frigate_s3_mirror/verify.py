@@ -6,6 +6,7 @@ grow with the bucket. Nothing in the bucket is changed.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -14,8 +15,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from frigate_s3_mirror.bodies import RECORDING
 from frigate_s3_mirror.entries import Entry
 from frigate_s3_mirror.events import Filters
+from frigate_s3_mirror.frigate_access import access
 from frigate_s3_mirror.keys import is_live_key, parse_key
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger import FILE_NAME, Ledger, time_of_id
@@ -24,7 +27,7 @@ from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.scan import FrigateScan
 from frigate_s3_mirror.scope import Scope
 from frigate_s3_mirror.settings import Settings
-from frigate_s3_mirror.sources import find
+from frigate_s3_mirror.sources import Files, SourceRefusedError, SourceUnreachableError, SourceVanishedError
 
 Advance = Callable[[str, int, int | None], None]
 """Takes what is being done, how far it is, and of how many."""
@@ -105,6 +108,7 @@ class Verification:
         self._settings, self._scope, self._advance = settings, scope, advance
         self._store = ObjectStore(settings)
         self._ledger_path = settings.ledger_dir / FILE_NAME
+        self._frigate = access(settings)
 
     def run(self, *, deep: bool = False, repair: bool = False) -> Verdict:
         """Compare; with `deep` every object is downloaded and hashed, with `repair` what can be sent again is queued."""
@@ -207,14 +211,14 @@ class Verification:
             ledger.close()
         settings = self._settings
         filters = Filters(settings.cameras, settings.labels)
-        scan = FrigateScan(self._ledger_path, settings.db_path, filters, settings.artifacts)
+        scan = FrigateScan(self._ledger_path, self._frigate.database, filters, settings.picture_kinds)
         before: float | None = float("inf")
         try:
             while before is not None:
                 events, before = scan.page(before)
                 for event in events:
                     in_scope = self._scope.holds(event.start_time, event.camera, event.label)
-                    if in_scope and event.end_time is not None and find(settings.clips_dir, event, Kind.SNAPSHOT):
+                    if in_scope and event.end_time is not None and self._frigate.pictures.find(event, Kind.SNAPSHOT):
                         verdict.add(Difference(Trouble.UNMIRRORED, event.id, None, "was not seen yet; `run` sends it"))
         finally:
             scan.close()
@@ -238,7 +242,19 @@ class Verification:
             ledger.close()
 
     def _has_file(self, entry: Entry) -> bool:
-        return ":" in entry.source or (self._settings.clips_dir / entry.source).is_file()
+        """Whether Frigate still has what the entry was made from; what is made from the ledger is always there."""
+        files: Files = self._frigate.pictures
+        source = entry.source
+        if source.startswith(RECORDING):
+            files, source = self._frigate.recordings, source.removeprefix(RECORDING)
+        elif ":" in source:
+            return True
+        try:
+            descriptor, _ = files.open(source)
+        except (SourceVanishedError, SourceRefusedError, SourceUnreachableError):
+            return False
+        os.close(descriptor)
+        return True
 
 
 def _detail(size: int | None, etag: str | None, there_size: int, there_etag: str) -> str:

@@ -1,4 +1,4 @@
-"""The patch against a real Frigate tree that the user has: FRIGATE_SOURCE=/some/checkout, and with FRIGATE_PYTHON one that
+"""The patch against a real Frigate tree that the user has: FRIGATE_CHECKOUT=/some/checkout, and with FRIGATE_PYTHON one that
 has Frigate's packages."""
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from patch.workbench import Bundle, wait_until
 from servers import Target
 
 pytestmark = pytest.mark.skipif(
-    not os.environ.get("FRIGATE_SOURCE"), reason="FRIGATE_SOURCE names no checkout of Frigate"
+    not os.environ.get("FRIGATE_CHECKOUT"), reason="FRIGATE_CHECKOUT names no checkout of Frigate"
 )
 ROOT = Path(__file__).parents[2]
 CONFIG = """mqtt: {{enabled: false}}
@@ -29,7 +29,7 @@ cameras:
     enabled: false
     ffmpeg: {{inputs: [{{path: "rtsp://127.0.0.1:9/nothing", roles: [detect]}}]}}
 """
-SOURCE = Path(os.environ.get("FRIGATE_SOURCE", "/"))
+SOURCE = Path(os.environ.get("FRIGATE_CHECKOUT", "/"))
 
 
 def test_the_methods_that_are_wrapped_are_there() -> None:

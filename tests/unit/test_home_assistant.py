@@ -28,7 +28,7 @@ from frigate_s3_mirror.status import Status
 
 STATUS = Status(
     running=True, version="1", health="DEGRADED", reason="As the ledger has it.", health_since=1_700_000_000.0,
-    counts={"uploaded": 9, "failed": 2, "expired": 1}, backlog=4, lag_seconds=12.34, retrying=0, next_retry_at=None,
+    counts={"uploaded": 9, "failed": 2, "expired": 1}, clips=None, backlog=4, lag_seconds=12.34, retrying=0, next_retry_at=None,
     s3_answered_at=None, last_upload_at=1_700_000_100.5, last_upload_key="front/a.jpg", waiting=[], failures=[],
     proof={"24 h": Proof(10, 7, 7, None), "7 d": Proof(10, 10, 10, None)},
 )  # fmt: skip

@@ -137,18 +137,22 @@ def test_a_newer_ledger_is_not_touched(tmp_path: Path) -> None:
 
 
 def test_a_ledger_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> None:
-    """Its entries stay, and its indexes become those of a new one."""
+    """Its entries stay, and its tables and indexes become those of a new one."""
     new, old = Ledger(tmp_path / "new.db"), Ledger(tmp_path / "old.db")
     for ledger in (new, old):
         ledger.open()
     old.record([entry(1)], 0.0)
     old.connection.executescript(
-        "DROP TABLE live; DROP INDEX object_order; DROP INDEX object_uploads; PRAGMA user_version = 1;"
+        "DROP TABLE live; DROP INDEX object_order; DROP INDEX object_uploads; DROP INDEX object_identity;"
+        "ALTER TABLE object DROP COLUMN part; ALTER TABLE object DROP COLUMN seconds; PRAGMA user_version = 1;"
+        "CREATE UNIQUE INDEX object_identity ON object (event_id, destination, kind);"
         "CREATE INDEX object_order ON object (state, happened_at DESC)"
     )
     old.close()
     old.open()
-    schema = "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'index') ORDER BY name"
+    schema = """SELECT name, CASE type WHEN 'index' THEN sql ELSE (
+                    SELECT json_group_array(c.name || c.type || c."notnull" || coalesce(c.dflt_value, '')) FROM pragma_table_info(m.name) c)
+                END FROM sqlite_master m WHERE type IN ('table', 'index') ORDER BY name"""
     assert old.connection.execute(schema).fetchall() == new.connection.execute(schema).fetchall()
     assert (
         old.connection.execute("PRAGMA user_version").fetchone()

@@ -19,20 +19,22 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from frigate_s3_mirror.bodies import BodyReader
-from frigate_s3_mirror.clips_folder import ClipsFolder
 from frigate_s3_mirror.clock import SystemClock
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
 from frigate_s3_mirror.discovery import Discovery
 from frigate_s3_mirror.entries import Entry, Outcome
 from frigate_s3_mirror.environment import load
 from frigate_s3_mirror.events import Filters, FrigateDatabase
+from frigate_s3_mirror.folders import DiskFolder
 from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.lifecycle import State
+from frigate_s3_mirror.pacer import Pacer
 from frigate_s3_mirror.retry import ErrorClass
 from frigate_s3_mirror.s3 import Stored, Upload
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.scan import FrigateScan
 from frigate_s3_mirror.sending import Sender
+from frigate_s3_mirror.sources import DiskPictures
 from frigate_s3_mirror.spool import Spool
 from frigate_s3_mirror.uploader import Backlog, Uploader
 
@@ -94,19 +96,20 @@ class Mirror(RuleBasedStateMachine):
         clock = SystemClock()
         self.ledger = Ledger(self.root / "ledger.db")
         self.ledger.open()
-        spool = Spool(self.root / "spool", self.settings.clips_dir, self.settings.spool_max)
+        pictures = DiskPictures(self.settings.clips_dir)
+        spool = Spool(self.root / "spool", pictures, self.settings.spool_max)
         spool.open()
         self.spool = spool
-        reader = BodyReader(self.settings.clips_dir, self.settings.db_path, spool)
+        reader = BodyReader(pictures, pictures, self.settings.db_path, spool, str.encode)
         sender = Sender(self.settings, self.store, reader, clock)
-        clips = ClipsFolder(self.settings.clips_dir)
+        folder = DiskFolder(self.settings.clips_dir)
         nobody = cast(Backlog, None)  # only the worker's part is called
         self.uploader = Uploader(
-            self.settings, nobody, sender, clips, clock, lambda _: None, spool.keep
+            self.settings, nobody, sender, folder, clock, lambda _: None, spool.keep, Pacer(None), threads=1
         )  # fmt: skip
-        scan = FrigateScan(self.ledger.path, self.settings.db_path, Filters(), self.settings.artifacts)
+        scan = FrigateScan(self.ledger.path, self.settings.db_path, Filters(), self.settings.picture_kinds)
         database = FrigateDatabase(self.settings.db_path, Filters())
-        self.discovery = Discovery(self.settings, database, scan, self.record, clips, clock)
+        self.discovery = Discovery(self.settings, database, scan, self.record, pictures, folder, clock)
 
     def close(self) -> None:
         self.discovery.scan.close()

@@ -6,15 +6,21 @@ import os
 import time
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from frigate_s3_mirror.catalogue import Picture
+from frigate_s3_mirror.frigate_access import access
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.s3 import ObjectStore
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.settings import Settings
-from frigate_s3_mirror.sources import SourceRefusedError, SourceVanishedError, open_source
+from frigate_s3_mirror.sources import (
+    DiskFiles,
+    Files,
+    SourceRefusedError,
+    SourceUnreachableError,
+    SourceVanishedError,
+)
 from frigate_s3_mirror.spool import FOLDER_NAME, kept_name
 
 LINK_SECONDS = 600.0
@@ -96,9 +102,9 @@ class Pictures:
     def _local(self, picture: Picture) -> Bytes | None:
         if picture.source is None or ":" in picture.source:
             return None
-        spool = self._settings.ledger_dir / FOLDER_NAME
-        for folder, name in ((self._settings.clips_dir, picture.source), (spool, kept_name(picture.source))):
-            if (content := _content(folder, name)) is not None:
+        spool = DiskFiles(self._settings.ledger_dir / FOLDER_NAME)
+        for files, name in ((access(self._settings).pictures, picture.source), (spool, kept_name(picture.source))):
+            if (content := _content(files, name)) is not None:
                 return Bytes(content, _media_type(picture.source))
         return None
 
@@ -111,10 +117,10 @@ class Pictures:
         return True
 
 
-def _content(folder: Path, source: str) -> bytes | None:
+def _content(files: Files, source: str) -> bytes | None:
     try:
-        descriptor, _size = open_source(folder, source)
-    except (SourceVanishedError, SourceRefusedError):
+        descriptor, _size = files.open(source)
+    except (SourceVanishedError, SourceRefusedError, SourceUnreachableError):
         return None
     with os.fdopen(descriptor, "rb") as file:
         return file.read()

@@ -1,0 +1,145 @@
+"""Which recording segments belong to which event and are not in the ledger yet: an anti-join over the two databases.
+
+Frigate writes a segment's file first and its row afterwards (frigate/record/maintainer.py in 0.14 to 0.18), about five
+seconds after the segment was closed: a row means a whole file.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from frigate_s3_mirror.bodies import PLAYLIST, RECORDING
+from frigate_s3_mirror.entries import Entry
+from frigate_s3_mirror.events import Event, Filters, event_of
+from frigate_s3_mirror.keys import clip_key_for, segment_name
+from frigate_s3_mirror.kinds import Kind
+from frigate_s3_mirror.ledger import DESTINATION
+from frigate_s3_mirror.lifecycle import State
+from frigate_s3_mirror.scan import JoinedDatabases
+from frigate_s3_mirror.settings import Settings
+
+LONGEST_SEGMENT = 600.0
+"""Seconds; Frigate discards longer ones (MAX_SEGMENT_DURATION)."""
+ROW_PATIENCE = 120.0
+"""Seconds after a clip's end for which its last segments may still come, where no later one shows that all are there."""
+_SOURCE = re.compile(r"(?:^|/)(\d{4}-\d\d-\d\d/\d\d/[a-zA-Z0-9_-]+/\d\d\.\d\d\.mp4)$")
+_WANTED = """
+WITH clip AS (
+    SELECT e.id, e.camera, e.start_time, e.end_time, e.start_time - :pre AS begins,
+           min(coalesce(e.end_time, :now) + :post, e.start_time - :pre + :longest) AS ends
+    FROM frigate.event e WHERE e.start_time >= :since AND e.start_time < :before AND {filters} AND {severity}
+)
+"""
+_MISSING = """
+SELECT {columns}, r.path, r.start_time, r.end_time
+FROM clip c JOIN frigate.event e ON e.id = c.id JOIN frigate.recordings r
+  ON r.camera = c.camera AND r.start_time < c.ends AND r.start_time > c.begins - :longest_segment AND r.end_time > c.begins
+WHERE NOT EXISTS (SELECT 1 FROM object o WHERE o.event_id = c.id AND o.destination = :destination AND o.kind = 'clip'
+                  AND o.part = strftime('%Y%m%dT%H%M%SZ', CAST(r.start_time AS INTEGER), 'unixepoch'))
+ORDER BY c.start_time DESC, r.start_time
+LIMIT :most
+"""
+_FINISHED = """
+SELECT {columns} FROM clip c JOIN frigate.event e ON e.id = c.id
+WHERE c.end_time IS NOT NULL
+  AND (c.ends + :patience < :now OR EXISTS (
+        SELECT 1 FROM frigate.recordings r WHERE r.camera = c.camera AND r.start_time >= c.ends AND r.start_time < c.ends + :longest_segment))
+  AND EXISTS (SELECT 1 FROM object o WHERE o.event_id = c.id AND o.destination = :destination AND o.kind = 'clip'
+              AND o.part <> '' AND o.state = 'uploaded')
+  AND NOT EXISTS (SELECT 1 FROM object o WHERE o.event_id = c.id AND o.destination = :destination AND o.kind = 'clip'
+                  AND (o.part = '' OR o.state = 'pending'))
+"""
+_IN_REVIEW = """
+EXISTS (SELECT 1 FROM frigate.reviewsegment v WHERE v.camera = e.camera AND v.severity IN ({severities})
+        AND v.start_time <= coalesce(e.end_time, :now) AND coalesce(v.end_time, :now) >= e.start_time
+        AND instr(v.data, '"' || e.id || '"') > 0)
+"""
+MOST = 2000
+"""Segments that one look takes up; the next look goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A row of Frigate's `recordings` table; times are unix seconds."""
+
+    path: str
+    """As Frigate's container knows it."""
+    start_time: float
+    end_time: float
+
+    @property
+    def source(self) -> str | None:
+        """Below the recordings folder, wherever that is mounted here; None for a path that is none of Frigate's."""
+        match = _SOURCE.search(self.path)
+        return match[1] if match else None
+
+
+class ClipScan(JoinedDatabases):
+    """What clips lack."""
+
+    def __init__(self, ledger_path: Path, frigate_path: Path, settings: Settings) -> None:
+        super().__init__(ledger_path, frigate_path)
+        self._settings = settings
+        self._conditions = [
+            Filters(settings.cameras, settings.labels).sql(),
+            Filters(settings.clip_cameras, settings.clip_labels).sql(),
+        ]
+
+    def missing(self, since: float, before: float, now: float) -> list[Entry]:
+        """Segments without an entry, of events that started in between (unix seconds). Raises FrigateError."""
+        rows = self._ask(_MISSING, since, before, now)
+        return [_segment_entry(event_of(row[:-3]), Segment(*row[-3:]), self._settings) for row in rows]
+
+    def finished(self, since: float, before: float, now: float) -> list[Entry]:
+        """Playlists of events whose clip is complete in the bucket. Raises FrigateError."""
+        events = [event_of(row) for row in self._ask(_FINISHED, since, before, now)]
+        return [_playlist_entry(event, now, self._settings) for event in events]
+
+    def has_reviews(self) -> bool:
+        """Whether this Frigate tells alerts from detections, which it does from 0.14 on. Raises FrigateError."""
+        return bool(self.rows("SELECT 1 FROM frigate.sqlite_master WHERE name = 'reviewsegment'"))
+
+    def _ask(self, question: str, since: float, before: float, now: float) -> list[Any]:
+        self.ensure_open()
+        filters, values = self._filters()
+        sql = _WANTED.format(filters=filters, severity=self._severity()) + question.format(columns=self.table.columns)
+        return self.rows(sql, {
+            **values, "since": since, "before": before, "now": now, "most": MOST, "destination": DESTINATION,
+            "pre": self._settings.clip_pre, "post": self._settings.clip_post, "longest": self._settings.clip_max,
+            "longest_segment": LONGEST_SEGMENT, "patience": ROW_PATIENCE,
+        })  # fmt: skip
+
+    def _filters(self) -> tuple[str, dict[str, str]]:
+        """Both filters as one condition with named parameters, because the statement's others are named, too."""
+        conditions, values = [], dict[str, str]()
+        for condition, parameters in self._conditions:
+            for parameter in parameters:
+                name = f"pattern{len(values)}"
+                condition = condition.replace("?", f":{name}", 1)  # noqa: PLW2901
+                values[name] = parameter
+            conditions.append(condition)
+        return " AND ".join(conditions), values
+
+    def _severity(self) -> str:
+        severities = self._settings.clip_severity
+        if not severities or not self.has_reviews():
+            return "1"  # rather too many than none
+        return _IN_REVIEW.format(severities=", ".join(f"'{severity}'" for severity in severities))
+
+
+def _segment_entry(event: Event, segment: Segment, settings: Settings) -> Entry:
+    name, seconds = segment_name(segment.start_time), segment.end_time - segment.start_time
+    if segment.source is None or not event.is_named_safely:
+        error = f"Its recording '{segment.path}' is no path of Frigate's; refused."
+        return Entry(0, event, Kind.CLIP, "", "", State.FAILED, segment.end_time, last_error=error, part=name)
+    key = clip_key_for(event, name, settings)
+    source = f"{RECORDING}{segment.source}"
+    return Entry(0, event, Kind.CLIP, source, key, State.PENDING, segment.end_time, part=name, seconds=seconds)
+
+
+def _playlist_entry(event: Event, now: float, settings: Settings) -> Entry:
+    happened_at = min(event.end_time or now, now)
+    return Entry(0, event, Kind.CLIP, PLAYLIST, clip_key_for(event, "", settings), State.PENDING, happened_at)

@@ -1,0 +1,54 @@
+"""What a clip is in the bucket: segments in their order, and the playlist that ties them together.
+
+The playlist is a plain extended M3U: names and lengths, one file after the other. It is no HLS, whose segments must be
+fragments of one stream, while Frigate's are whole mp4 files that are sent bit for bit.
+See docs/decisions/0004-plain-playlist.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from frigate_s3_mirror.ledger import Ledger
+
+_PARTS = """SELECT part, key, seconds, size_bytes, uploaded_at FROM object
+            WHERE event_id = ? AND kind = 'clip' AND part <> '' AND state = 'uploaded' AND key IS NOT NULL ORDER BY part"""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipPart:
+    """One segment in the bucket."""
+
+    name: str
+    key: str
+    seconds: float
+    """0 where nobody knows: the entry came from the bucket alone."""
+    size_bytes: int
+    uploaded_at: float
+    """Unix seconds."""
+
+
+def clip_parts(ledger: Ledger, event_id: str) -> list[ClipPart]:
+    """The segments of an event that the bucket has, in their order."""
+    rows = ledger.connection.execute(_PARTS, (event_id,))
+    return [ClipPart(row[0], row[1], row[2] or 0.0, row[3] or 0, row[4] or 0.0) for row in rows]
+
+
+def playlist(parts: Iterable[tuple[ClipPart, str]]) -> bytes:
+    """The document for segments and the addresses under which they are found."""
+    lines = ["#EXTM3U"]
+    for part, address in parts:
+        lines += [f"#EXTINF:{part.seconds:.3f},{part.name}", address]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def playlist_object(ledger_path: Path, event_id: str) -> bytes:
+    """The playlist that lies beside its segments in the bucket. Raises LedgerError."""
+    ledger = Ledger(ledger_path)
+    ledger.open(read_only=True)
+    try:
+        return playlist((part, f"{part.name}.mp4") for part in clip_parts(ledger, event_id))
+    finally:
+        ledger.close()
