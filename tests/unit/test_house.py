@@ -27,7 +27,7 @@ LAYERS = [
     },
     {"settings", "events", "scope", "s3_errors"},
     {"environment"},
-    {"keys", "lifecycle", "sources", "documentation", "policies", "command_line"},
+    {"addon_options", "keys", "lifecycle", "sources", "documentation", "policies", "command_line"},
     {"entries", "s3", "lifecycle_client"},
     {"ledger", "observers"},
     {"state_files", "scan", "sending", "inotify_eye", "spool"},
@@ -46,7 +46,7 @@ LAYERS = [
     {"doctor"},
     {"doctor_view"},
     {"recovery_commands"},
-    {"cli"},
+    {"cli", "addon"},
     {"__main__"},
 ]
 
