@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 UV = $(shell command -v uv || echo $(BIN)/uv)
 
-.PHONY: demo test check unit integration test-faults test-ceph test-frigate bench screenshots docs lock format clean
+.PHONY: demo test check unit integration test-faults test-ceph test-frigate bench screenshots docs addon lock format clean
 
 demo: $(VENV)/ready
 	@$(BIN)/python -m frigate_s3_mirror.demo $(ARGS)
@@ -18,7 +18,7 @@ check: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/shellcheck *.sh scripts/frigate-s3-mirror .ci/run
-	@if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Dockerfile; else echo "hadolint: no package for this machine, skipped"; fi
+	@if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Dockerfile deploy/home-assistant/Dockerfile; else echo "hadolint: no package for this machine, skipped"; fi
 
 unit integration: $(VENV)/ready
 	$(BIN)/python -m pytest tests/$@ $(ARGS)
@@ -41,6 +41,10 @@ bench: $(VENV)/ready
 # The README's pictures, from the real service; needs Chromium.
 screenshots: $(VENV)/ready
 	$(BIN)/python scripts/screenshots.py
+
+# The Home Assistant add-on, as a folder and an archive in dist/; needs nothing but Python.
+addon:
+	@$(PYTHON) scripts/assemble_addon.py $(ARGS)
 
 # The tables of settings and errors are made from the code.
 docs: $(VENV)/ready

@@ -22,7 +22,8 @@ from frigate_s3_mirror.demo.embedded_s3 import EmbeddedS3
 from frigate_s3_mirror.demo.mirror_process import MirrorProcess, mirror_environment
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 
-IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
+ROOT = Path(__file__).resolve().parents[1]
+IMAGES = ROOT / "docs" / "images"
 CAMERAS = ("front-door", "garage", "yard")
 LABELS = ("person", "car", "person", "person")
 # The site of rich's own template would be asked for a font by whoever looks at the picture.
@@ -50,6 +51,7 @@ def main() -> None:
             page(browser, f"{address}/", "overview-dark", scheme="dark", height=1180)
             page(browser, f"{address}/gallery", "gallery", height=820)
             page(browser, f"{address}/", "phone", width=390, height=844, scale=2)
+            icon(browser)
             browser.close()
 
 
@@ -112,6 +114,15 @@ def page(
     window.wait_for_timeout(2500)
     window.screenshot(path=IMAGES / f"{name}.png")
     context.close()
+
+
+def icon(browser: Browser) -> None:
+    """The page's own icon in the form and size that Home Assistant wants."""
+    window = browser.new_page(viewport={"width": 128, "height": 128})
+    svg = (ROOT / "src/frigate_s3_mirror/web/static/icon.svg").read_text()
+    window.set_content(f"<style>body {{ margin: 0 }} svg {{ display: block; width: 128px }}</style>{svg}")
+    window.screenshot(path=ROOT / "deploy/home-assistant/icon.png", omit_background=True)
+    window.close()
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ LAYERS = [
     },
     {"settings", "events", "scope", "s3_errors"},
     {"environment"},
-    {"keys", "lifecycle", "sources", "documentation", "policies", "command_line"},
+    {"addon_options", "keys", "lifecycle", "sources", "documentation", "policies", "command_line"},
     {"entries", "s3", "signed_requests", "frigate_access"},
     {"lifecycle_client", "abandoned"},
     {"ledger", "observers"},
@@ -47,7 +47,7 @@ LAYERS = [
     {"doctor"},
     {"doctor_view"},
     {"recovery_commands"},
-    {"cli"},
+    {"cli", "addon"},
     {"__main__"},
 ]
 
