@@ -113,7 +113,7 @@ def variables_of(options: Mapping[str, object]) -> dict[str, str]:
 
 def with_option(problem: str) -> str:
     """A sentence of the settings, which opens with its variable, with the option that the variable came from."""
-    variable = problem.split(" ", 1)[0]
+    variable = re.split("[ =]", problem, maxsplit=1)[0]
     return f"Option {_OPTIONS.get(variable, OTHER_VARIABLES)}: {problem}"
 
 

@@ -30,6 +30,8 @@ FOLDER = ROOT / "deploy" / "home-assistant"
 _ELEMENT = re.compile(r"(str|password|bool|url|int\(\d*,\d*\)|list\([^()]+\))(\?)?")
 _MADE_BY_SUPERVISOR = {"SUPERVISOR_TOKEN": "token-of-the-supervisor", "HASSIO_TOKEN": "token-of-the-supervisor"}
 NEEDED = {"bucket": "snapshots", "access_key": "a-key", "secret_key": "TOPSECRET"}
+FILLED_IN = {**NEEDED, "frigate_url": "http://127.0.0.1:9"}
+"""A Frigate that is not there; without an address the API mode does not start."""
 
 
 def read(name: str) -> dict[str, Any]:
@@ -282,7 +284,7 @@ def test_the_form_as_it_comes_is_a_working_mirror(addon: Addon, supervisor: Supe
 def test_another_broker_is_the_user_s_affair(addon: Addon, supervisor: Supervisor) -> None:
     """The Supervisor is not asked."""
     addon.options(
-        {**NEEDED, "mqtt_url": "mqtts://broker.example.com", "mqtt_user": "me", "mqtt_password": "OTHERSECRET"}
+        {**FILLED_IN, "mqtt_url": "mqtts://broker.example.com", "mqtt_user": "me", "mqtt_password": "OTHERSECRET"}
     )
     _, made, log = addon.started(supervisor.url)
     assert (made["S3_MQTT_URL"], made["S3_MQTT_USER"]) == ("mqtts://broker.example.com", "me")
@@ -304,7 +306,7 @@ def test_another_broker_is_the_user_s_affair(addon: Addon, supervisor: Superviso
 )
 def test_no_broker_is_no_reason_to_stop(addon: Addon, supervisor: Supervisor, status: int, body: bytes) -> None:
     """One line says why, and the mirror starts."""
-    addon.options(NEEDED)
+    addon.options(FILLED_IN)
     supervisor.refuse(status, body)
     _, made, log = addon.started(supervisor.url)
     assert "S3_MQTT_URL" not in made
@@ -315,7 +317,7 @@ def test_no_broker_is_no_reason_to_stop(addon: Addon, supervisor: Supervisor, st
 
 def test_no_supervisor_is_no_reason_to_stop(addon: Addon) -> None:
     """Neither one that does not answer nor a container without a token."""
-    addon.options(NEEDED)
+    addon.options(FILLED_IN)
     _, made, log = addon.started("http://127.0.0.1:9")
     assert "goes on without MQTT: the Supervisor gave no answer" in log
     assert "S3_MQTT_URL" not in made
@@ -337,7 +339,11 @@ def test_each_wrong_option_is_told_once_by_its_name(addon: Addon, supervisor: Su
     assert "SECRET" not in done.stdout
 
     addon.options(
-        {**NEEDED, "cameras": {"front": True}, "env": ["TOPSECRET", "S3_STATE_DIR=/share", "S3_BUCKET=b", "A=1", "A=2"]}
+        {
+            **FILLED_IN,
+            "cameras": {"front": True},
+            "env": ["TOPSECRET", "S3_STATE_DIR=/share", "S3_BUCKET=b", "A=1", "A=2"],
+        }
     )
     done = addon.run(supervisor.url)
     assert done.returncode == 78
@@ -366,7 +372,7 @@ def test_options_that_are_none(addon: Addon, supervisor: Supervisor, content: ob
 
 def test_other_commands_have_the_same_environment(addon: Addon, supervisor: Supervisor) -> None:
     """`docker exec` sees the container's environment alone; a command prints nothing but its own."""
-    addon.options({**NEEDED, "path_prefix": "frigate/snapshots"})
+    addon.options({**FILLED_IN, "path_prefix": "frigate/snapshots"})
     done = addon.run(supervisor.url, "config", interpreter=sys.executable)
     assert done.returncode == 0, done.stderr
     assert re.search(r"S3_PATH_PREFIX +frigate/snapshots +environment", done.stdout)
