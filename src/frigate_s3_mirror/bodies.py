@@ -54,6 +54,8 @@ class BodyReader:
         """Frigate's file, or what the spool kept of it."""
         if source.startswith(RECORDING):
             return self._recordings.open(source.removeprefix(RECORDING))
+        if self._spool.holds(source) and self._pictures.path(source) is None:
+            return self._spool.read(source)  # nearer than Frigate
         try:
             return self._pictures.open(source)
         except SourceVanishedError:

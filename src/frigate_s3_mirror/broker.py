@@ -35,6 +35,8 @@ class BrokerLink:
     ) -> None:  # fmt: skip
         self._settings, self._clock = settings, clock
         self._on_connect, self._on_message = on_connect, on_message
+        self.on_lost: Callable[[], object] = lambda: None
+        """Called when the connection is gone; as the others."""
         self._told = News()
         self.is_connected = self._is_refused = self.is_ending = False
         url = urlsplit(settings.mqtt_url or "")
@@ -90,6 +92,7 @@ class BrokerLink:
     def _disconnected(self, _client: Client, _data: object, _flags: object, reason: ReasonCode, _more: object) -> None:
         """Also comes after a refusal, of which `_answered` has told, and before any answer."""
         was_connected, self.is_connected = self.is_connected, False
+        self.on_lost()
         was_refused, self._is_refused = self._is_refused, False
         if not (self.is_ending or was_refused):
             self._say(LOST if was_connected else NO_GREETING)

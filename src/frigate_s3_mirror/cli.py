@@ -84,7 +84,7 @@ def run(
         fail(str(error), 1)
     try:
         if not once:
-            mirror.observers += companions(loaded.settings, mirror.clock)
+            mirror.observers += companions(loaded.settings, mirror.clock, mirror.api)
             asyncio.run(mirror.run())
             left = int(mirror.is_broken)
         else:

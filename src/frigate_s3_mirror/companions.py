@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.ledger import FILE_NAME
 from frigate_s3_mirror.observers import Observer
 from frigate_s3_mirror.settings import Settings
 
+if TYPE_CHECKING:
+    from frigate_s3_mirror.api_loop import ApiLoop
+    from frigate_s3_mirror.frigate_messages import Hinted
+    from frigate_s3_mirror.live import LivePictures
 
-def companions(settings: Settings, clock: Clock) -> list[Observer]:
-    """The onlookers of a running service."""
+
+def companions(settings: Settings, clock: Clock, api: ApiLoop | None = None) -> list[Observer]:
+    """The onlookers of a running service; `api` is its eye where that is Frigate's API."""
     found: list[Observer] = []
     tell: Callable[[str, str], object] = _nobody
     if settings.status_address is not None:
@@ -32,20 +38,26 @@ def companions(settings: Settings, clock: Clock) -> list[Observer]:
         from frigate_s3_mirror.watchdog import Watchdog
 
         found.append(Watchdog(settings.heartbeat_url.get_secret_value(), clock))
-    return found + (_live(settings, clock, tell) if settings.live else [])
+    hinted: list[Hinted] = [api] if api is not None else []
+    if settings.live:
+        live = _live(settings, clock, tell)
+        found.append(live)
+        hinted.append(live)
+        if api is not None:
+            api.on_rows = live.look_now
+    if settings.mqtt_url is not None and hinted:
+        from frigate_s3_mirror.frigate_messages import FrigateMessages
+
+        found.append(FrigateMessages(settings, hinted, clock))
+    return found
 
 
-def _live(settings: Settings, clock: Clock, tell: Callable[[str, str], object]) -> list[Observer]:
+def _live(settings: Settings, clock: Clock, tell: Callable[[str, str], object]) -> LivePictures:
     from frigate_s3_mirror.frigate_api import FrigateApi
     from frigate_s3_mirror.live import LivePictures
     from frigate_s3_mirror.live_ledger import LiveLedger
 
-    live = LivePictures(settings, FrigateApi(settings), LiveLedger(settings.ledger_dir / FILE_NAME), clock, tell)
-    if settings.mqtt_url is None:
-        return [live]
-    from frigate_s3_mirror.frigate_messages import FrigateMessages
-
-    return [live, FrigateMessages(settings, live, clock)]
+    return LivePictures(settings, FrigateApi(settings), LiveLedger(settings.ledger_dir / FILE_NAME), clock, tell)
 
 
 def _nobody(_camera: str, _result: str) -> None:

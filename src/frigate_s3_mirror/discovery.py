@@ -1,4 +1,4 @@
-"""The two eyes: inotify tells of files the moment they are whole, the scan sees all that inotify missed.
+"""The two eyes: inotify (or Frigate's API) tells of files the moment they are whole, the scan sees all that it missed.
 
 Both judge an event alike and record it in the ledger; nothing else makes work. Neither keeps a cursor: what Frigate has
 and the ledger has not is looked for, again and again.
@@ -52,10 +52,11 @@ class Discovery:
     watched: set[str] = field(default_factory=set)
     """Ids of events that run, or whose file may still be written."""
     problem: str | None = None
-    """What is wrong with Frigate's database now, as a sentence."""
+    """What is wrong with Frigate's database or files now, as a sentence; a full scan that meets no trouble clears it."""
+    _looking: set[asyncio.Task[None]] = field(default_factory=set)
     _closing: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _last_scan_at: float = 0.0
-    _had_problem: bool = False
+    _troubles: int = 0
 
     # -- the fast eye ----------------------------------------------------------------------------------------------
 
@@ -87,10 +88,26 @@ class Discovery:
         if event is not None:
             await self._consider([event], closed=True, urgent=True)
 
+    def events_ended(self, event_ids: Sequence[str]) -> None:
+        """Frigate's API told that these ended, and their rows are in the copy: look at them at once."""
+        if event_ids:
+            task = asyncio.create_task(self._take_up(event_ids))
+            self._looking.add(task)
+            task.add_done_callback(self._looking.discard)
+
+    async def _take_up(self, event_ids: Sequence[str]) -> None:
+        try:
+            await self._consider(self.database.events(event_ids), urgent=True)
+        except FrigateError as error:
+            self.note_problem(error)  # a full scan follows
+
     # -- the sure eye ----------------------------------------------------------------------------------------------
 
     async def scan_recent(self, in_thread: InThread) -> bool:
-        """Look at recent and watched events; returns whether a full scan is called for (a database opened anew)."""
+        """Look at recent and watched events; returns whether a full scan is called for.
+
+        That is so when the database was opened anew, and after trouble: what was to be looked at then was not.
+        """
         try:
             opened = bool(await in_thread(self.scan.ensure_open))
             changed = await in_thread(self.scan.changed)
@@ -104,13 +121,12 @@ class Discovery:
         except FrigateError as error:
             self.note_problem(error)
             return False
-        self._reconnected()
-        return opened
+        return opened or self.problem is not None
 
     async def scan_all(self, in_thread: InThread) -> int:
         """Compare Frigate's whole table with the ledger, newest first, a page at a time; returns how many were new."""
         before: float | None = float("inf")
-        found = 0
+        found, troubles = 0, self._troubles
         try:
             await in_thread(self.scan.ensure_open)
             while before is not None:
@@ -120,7 +136,8 @@ class Discovery:
             self.note_problem(error)
             return found
         self._last_scan_at = self.clock.now()
-        self._reconnected()
+        if troubles == self._troubles:
+            self._is_well()
         return found
 
     async def search_again(self, entries: Sequence[Entry]) -> list[tuple[Entry, float | None]]:
@@ -131,7 +148,11 @@ class Discovery:
         still_missing: list[tuple[Entry, float | None]] = []
         came: list[Entry] = []
         for entry in entries:
-            drafts = [d for d in await self._entries_of(entry.event, self.clock.now()) if d.kind is entry.kind]
+            try:
+                drafts = [d for d in await self._entries_of(entry.event, self.clock.now()) if d.kind is entry.kind]
+            except FrigateError as error:  # nobody knows of this and the others: they stay due
+                self.note_problem(error)
+                break
             came += [draft for draft in drafts if draft.state in {State.PENDING, State.SKIPPED}]
             if not any(draft.state in {State.PENDING, State.SKIPPED} for draft in drafts):
                 step = after_search(entry.happened_at, entry.deferrals, self.clock.now())
@@ -152,12 +173,14 @@ class Discovery:
         if self.problem != str(error):
             logger().error("S3 snapshot mirror: %s Trying again.", error)
         self.problem = str(error)
-        self._had_problem = True
+        self._troubles += 1
 
-    def _reconnected(self) -> None:
-        if self._had_problem:
+    def _is_well(self) -> None:
+        if self.problem is not None and self.settings.frigate_source == "api":
+            logger().info("S3 snapshot mirror: Frigate's API answers again, it goes on")
+        elif self.problem is not None:
             logger().info("Successfully reconnected to database %s", self.database.path)
-        self.problem, self._had_problem = None, False
+        self.problem = None
 
     # -- judging ---------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from frigate_s3_mirror.database_words import cannot_be_read, is_no_database
+
 _COLUMNS = (
     "id",
     "camera",
@@ -38,7 +40,7 @@ _FILE_NAME = re.compile(
 
 
 class FrigateError(Exception):
-    """Frigate's database or folder cannot be used now; the text is a sentence for the user."""
+    """Frigate's database, folder or API cannot be used now; the text is a sentence for the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,10 +247,7 @@ class FrigateDatabase:
         try:
             stat = self.path.stat()
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise FrigateError(
-                f"Frigate's database {self.path} cannot be read ({reason}); check FRIGATE_DB_PATH."
-            ) from error
+            raise FrigateError(cannot_be_read(self.path, error.strerror or str(error))) from error
         return stat.st_dev, stat.st_ino
 
     def open(self) -> None:
@@ -260,7 +259,7 @@ class FrigateDatabase:
             self._table = EventTable.of(self._connection)
         except FrigateError as error:
             self.close()
-            raise FrigateError(f"{self.path} {error}; check FRIGATE_DB_PATH.") from error
+            raise FrigateError(is_no_database(self.path, str(error))) from error
         except sqlite3.Error as error:
             self.close()
             raise unreadable(self.path, error) from error

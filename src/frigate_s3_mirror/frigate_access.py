@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from frigate_s3_mirror.folders import DiskFolder, Folder
+from frigate_s3_mirror.api_files import RECORDINGS, ApiFiles, ApiPictures
+from frigate_s3_mirror.folders import DiskFolder, Folder, RemoteFolder
+from frigate_s3_mirror.frigate_api import FrigateApi
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sources import DiskFiles, DiskPictures, Files, Pictures
 
@@ -19,10 +21,16 @@ class FrigateAccess:
     clips_folder: Folder
     recordings: Files
     recordings_folder: Folder
+    api: FrigateApi | None = None
+    """Where all of this comes from, None when it is on this machine."""
 
 
 def access(settings: Settings) -> FrigateAccess:
     """The way that FRIGATE_SOURCE names."""
+    return _over_http(settings) if settings.frigate_source == "api" else _on_disk(settings)
+
+
+def _on_disk(settings: Settings) -> FrigateAccess:
     recordings = settings.effective_recordings_dir
     return FrigateAccess(
         settings.event_database,
@@ -31,3 +39,10 @@ def access(settings: Settings) -> FrigateAccess:
         DiskFiles(recordings),
         DiskFolder(recordings, "recordings folder", "FRIGATE_RECORDINGS_DIR"),
     )
+
+
+def _over_http(settings: Settings) -> FrigateAccess:
+    api, folder = FrigateApi(settings), settings.ledger_dir
+    pictures = ApiPictures(api, folder)
+    recordings = ApiFiles(api, "recordings", RECORDINGS, folder)
+    return FrigateAccess(settings.event_database, pictures, RemoteFolder(), recordings, RemoteFolder(), api)

@@ -1,4 +1,4 @@
-"""Pictures of running events from Frigate's HTTP API; Frigate writes their files only when they end.
+"""Frigate's HTTP API: rows of its tables, pictures of running events, and the files that its nginx hands out.
 
 Three ways in, told by the port: 5001 inside of the container (paths without `/api`, who asks is said in headers), 5000
 on the container network (no login), 8971 with a login. Source: docs.frigate.video, "Authentication", and measurements.
@@ -6,29 +6,39 @@ on the container network (no login), 8971 with a login. Source: docs.frigate.vid
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from urllib.parse import quote, urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode, urlsplit
 
+from frigate_s3_mirror.events import FrigateError
 from frigate_s3_mirror.settings import INNER_PORT, Settings
 
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
+
 _CONNECT_SECONDS, _READ_SECONDS = 2.0, 10.0
-_LARGEST_PICTURE = 50_000_000  # bytes
+_LARGEST_ANSWER = 50_000_000  # bytes
+_MOST_KEPT = 16  # connections: uploads, clips, live pictures and the asking may run at a time
 _WHO_ASKS = {"remote-user": "frigate-s3-mirror", "remote-role": "admin"}
+# Frigate's nginx remembers JSON answers for 5 seconds, unless it is told not to (nginx.conf of 0.14 to 0.18).
+_ALWAYS = {"x-cache-bypass": "1", "accept-encoding": "identity"}
 
 
-class ApiError(Exception):
+class ApiError(FrigateError):
     """Frigate's API does not answer as it should; the text is a sentence for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back, as far as anybody needs it."""
+    """What came back, as far as anybody needs it; names of headers are in small letters."""
 
     status: int
     content: bytes
-    cookie: str
+    headers: Mapping[str, str]
 
 
 class FrigateApi:
@@ -38,10 +48,10 @@ class FrigateApi:
         import urllib3
 
         url = urlsplit(settings.frigate_url)
-        self._base = f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}"
+        self.address = f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}"
         is_inner = url.port == INNER_PORT
         self._prefix = "" if is_inner else "/api"
-        self._headers = dict(_WHO_ASKS) if is_inner else {}
+        self._headers = _ALWAYS | (_WHO_ASKS if is_inner else {})
         self._settings = settings
         self._login = threading.Lock()
         if settings.frigate_token is not None:
@@ -49,7 +59,7 @@ class FrigateApi:
         if not settings.frigate_tls_verify:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         self._pool = urllib3.PoolManager(
-            maxsize=4, retries=False, timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
+            maxsize=_MOST_KEPT, retries=False, timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
             cert_reqs="CERT_REQUIRED" if settings.frigate_tls_verify else "CERT_NONE",
         )  # fmt: skip
 
@@ -58,25 +68,97 @@ class FrigateApi:
 
         Raises ApiError.
         """
-        answer = self._get(f"/events/{quote(event_id, safe='')}/snapshot.jpg")
+        answer = self._get(f"{self._prefix}/events/{quote(event_id, safe='')}/snapshot.jpg")
         if answer.status == 404:
             return None
         if answer.status != 200 or not answer.content:
-            raise ApiError(f"Frigate's API at {self._base} answers with status {answer.status}; check FRIGATE_URL.")
+            raise self._odd(answer.status)
         return answer.content
 
-    def _get(self, path: str) -> Answer:
-        answer = self._request("GET", path)
-        if answer.status in {401, 403} and self._settings.frigate_user is not None:
-            with self._login:
-                self._sign_in()
-            answer = self._request("GET", path)
+    def version(self) -> tuple[int, int]:
+        """For example (0, 17). Raises ApiError."""
+        answer = self._get(f"{self._prefix}/version")
+        numbers = answer.content.decode(errors="replace").strip().split("-")[0].split(".")
+        if answer.status != 200:
+            raise self._odd(answer.status)
+        try:
+            return int(numbers[0]), int(numbers[1])
+        except (ValueError, IndexError) as error:
+            raise self.no_frigate() from error
+
+    def rows(self, path: str, **query: object) -> list[dict[str, Any]] | None:
+        """A list of rows; None for a path that this Frigate does not know. Raises ApiError."""
+        found = self._json(f"{path}?{urlencode(query)}")
+        if found is not None and not (isinstance(found, list) and all(isinstance(row, dict) for row in found)):
+            raise ApiError(f"Frigate's API at {self.address} sent no rows for {path}; check FRIGATE_URL.")
+        return found
+
+    def row(self, path: str) -> dict[str, Any] | None:
+        """One row, None when there is none. Raises ApiError."""
+        found = self._json(path)
+        if found is not None and not isinstance(found, dict):
+            raise ApiError(f"Frigate's API at {self.address} sent no row for {path}; check FRIGATE_URL.")
+        return found
+
+    def head(self, path: str) -> Answer:
+        """What is said of a file that nginx hands out; `path` is quoted. Raises ApiError."""
+        return self._get(path, "HEAD")
+
+    @contextlib.contextmanager
+    def opened(self, path: str) -> Iterator[BaseHTTPResponse]:
+        """A file that nginx hands out, to be read piece by piece. Raises ApiError when there is no answer."""
+        answer = self._ask("GET", path)
+        try:
+            if self._may_sign_in(answer.status):
+                answer.drain_conn()
+                answer.release_conn()
+                answer = self._ask("GET", path)
+            yield answer
+        finally:
+            if answer.length_remaining:
+                answer.close()  # what is left of it would be read as the next answer
+            answer.release_conn()
+
+    def refusal(self, status: int) -> ApiError:
+        """What to say to 401 and 403."""
+        return ApiError(
+            f"Frigate's API at {self.address} refuses us (status {status}); use port 5000, or set FRIGATE_USER and "
+            "FRIGATE_PASSWORD, or FRIGATE_TOKEN."
+        )
+
+    def no_frigate(self) -> ApiError:
+        """What to say of another program's answers."""
+        return ApiError(f"What answers at {self.address} is no Frigate; check FRIGATE_URL.")
+
+    def _odd(self, status: int) -> ApiError:
+        return ApiError(f"Frigate's API at {self.address} answers with status {status}; check FRIGATE_URL.")
+
+    def _json(self, path: str) -> Any:
+        answer = self._get(f"{self._prefix}/{path}")
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise self._odd(answer.status)
+        try:
+            return json.loads(answer.content)
+        except ValueError as error:
+            raise self.no_frigate() from error
+
+    def _get(self, path: str, method: str = "GET") -> Answer:
+        answer = self._request(method, path)
+        if self._may_sign_in(answer.status):
+            answer = self._request(method, path)
         if answer.status in {401, 403}:
-            raise ApiError(
-                f"Frigate's API at {self._base} refuses us (status {answer.status}); use port 5000, or set FRIGATE_USER and "
-                "FRIGATE_PASSWORD, or FRIGATE_TOKEN."
-            )
+            raise self.refusal(answer.status)
         return answer
+
+    def _may_sign_in(self, status: int) -> bool:
+        """Whether a refused request is worth a second try, because a login was due. Raises ApiError."""
+        if status not in {401, 403} or self._settings.frigate_user is None:
+            return False
+        with self._login:
+            self._sign_in()
+        return True
 
     def _sign_in(self) -> None:
         """Frigate's login answers with a cookie that holds a token; the same works as a bearer."""
@@ -84,31 +166,47 @@ class FrigateApi:
         body = json.dumps(
             {"user": self._settings.frigate_user, "password": password.get_secret_value() if password else ""}
         )
-        answer = self._request("POST", "/login", body.encode())
+        answer = self._request("POST", f"{self._prefix}/login", body.encode())
         if answer.status != 200:
             raise ApiError(
-                f"Frigate at {self._base} refuses the login (status {answer.status}); check FRIGATE_USER and FRIGATE_PASSWORD."
+                f"Frigate at {self.address} refuses the login (status {answer.status}); check FRIGATE_USER and FRIGATE_PASSWORD."
             )
-        self._headers["cookie"] = answer.cookie
+        self._headers["cookie"] = answer.headers.get("set-cookie", "").split(";", 1)[0]
 
     def _request(self, method: str, path: str, body: bytes | None = None) -> Answer:
         from urllib3.exceptions import HTTPError
 
-        headers = self._headers | ({"content-type": "application/json"} if body else {})
-        address = f"{self._base}{self._prefix}{path}"
+        answer = self._ask(method, path, body)
         try:
-            answer = self._pool.request(method, address, body=body, headers=headers, preload_content=False)
-            try:
-                content = answer.read(_LARGEST_PICTURE + 1)
-            finally:
-                answer.release_conn()
+            content = answer.read(_LARGEST_ANSWER + 1)
         except (HTTPError, OSError) as error:
-            raise ApiError(
-                f"Frigate's API at {self._base} does not answer ({_in_words(error)}); check FRIGATE_URL."
-            ) from error
-        if len(content) > _LARGEST_PICTURE:
-            raise ApiError(f"Frigate's API at {self._base} sent more than {_LARGEST_PICTURE:,} bytes for a picture.")
-        return Answer(answer.status, content, answer.headers.get("set-cookie", "").split(";", 1)[0])
+            raise self._silence(error) from error
+        finally:
+            answer.release_conn()
+        if len(content) > _LARGEST_ANSWER:
+            answer.close()
+            raise ApiError(f"Frigate's API at {self.address} sent more than {_LARGEST_ANSWER:,} bytes.")
+        return Answer(answer.status, content, {name.lower(): value for name, value in answer.headers.items()})
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> BaseHTTPResponse:
+        """An answer whose body is still to be read; asks again when a kept connection turns out to be closed."""
+        from urllib3.exceptions import HTTPError, ProtocolError
+
+        headers = self._headers | ({"content-type": "application/json"} if body else {})
+        for is_last in (False, True):
+            try:
+                return self._pool.request(
+                    method, f"{self.address}{path}", body=body, headers=headers, preload_content=False
+                )
+            except ProtocolError as error:
+                if is_last:
+                    raise self._silence(error) from error
+            except (HTTPError, OSError) as error:
+                raise self._silence(error) from error
+        raise AssertionError
+
+    def _silence(self, error: Exception) -> ApiError:
+        return ApiError(f"Frigate's API at {self.address} does not answer ({_in_words(error)}); check FRIGATE_URL.")
 
 
 def _in_words(error: Exception) -> str:

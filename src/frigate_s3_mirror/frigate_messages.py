@@ -1,6 +1,6 @@
-"""Listens to what Frigate says over MQTT of running events, so that live pictures need not wait for the next look.
+"""Listens to what Frigate says over MQTT of running events, so that nobody need wait for the next look.
 
-The topic and its JSON: https://docs.frigate.video/integrations/mqtt#frigateevents
+The topics and their contents: https://docs.frigate.video/integrations/mqtt
 """
 
 from __future__ import annotations
@@ -23,13 +23,16 @@ from frigate_s3_mirror.settings import Settings
 
 
 class Hinted(Protocol):
-    """Who wants to know; see live.LivePictures. Called in paho's thread."""
+    """Who wants to know; see live.LivePictures and api_loop.ApiLoop. Called in paho's thread."""
 
     def hint(self, event: Event) -> None:
         """This event runs, and its picture is new or better."""
 
     def ended(self, event_id: str) -> None:
         """It is over."""
+
+    def listening(self, is_listening: bool) -> None:  # noqa: FBT001
+        """Whether messages come from now on: Frigate says at this very broker that it is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +76,12 @@ def _event(after: dict[str, Any]) -> Event:
 class FrigateMessages:
     """An onlooker (see observers.Observer) that passes on what it hears."""
 
-    def __init__(self, settings: Settings, hinted: Hinted, clock: Clock) -> None:
+    def __init__(self, settings: Settings, hinted: Sequence[Hinted], clock: Clock) -> None:
         self._settings, self._hinted = settings, hinted
-        self._topic = f"{settings.frigate_mqtt_topic.rstrip('/')}/events"
+        prefix = settings.frigate_mqtt_topic.rstrip("/")
+        self._topic, self._presence = f"{prefix}/events", f"{prefix}/available"
         self._link = BrokerLink(settings, clock, "frigate_s3_mirror_live", self._connected, self._heard)
+        self._link.on_lost = lambda: self._tell_listening(is_listening=False)
         self._filters = Filters(settings.cameras, settings.labels)
         self._newest: dict[str, float | None] = {}
 
@@ -94,7 +99,7 @@ class FrigateMessages:
         try:
             self._link.start()
         except BrokerError as error:
-            logger().error("S3 live pictures go on without MQTT: %s", error)
+            logger().error("S3 snapshot mirror goes on without Frigate's messages: %s", error)
             return
         try:
             await asyncio.Event().wait()
@@ -104,17 +109,27 @@ class FrigateMessages:
     # -- in paho's thread: nothing here may raise or wait ------------------------------------------------------------
 
     def _connected(self, client: Client) -> None:
-        client.subscribe(self._topic, 0)
+        client.subscribe([(self._topic, 0), (self._presence, 0)])  # in this order: Frigate's presence is a kept message
 
     def _heard(self, _client: Client, message: MQTTMessage) -> None:
-        said = understand(bytes(message.payload))
+        payload = bytes(message.payload)
+        if message.topic == self._presence:
+            self._tell_listening(is_listening=payload == b"online")
+            return
+        said = understand(payload)
         if said is None:
             return
         if said.is_end:
             self._newest.pop(said.event_id, None)
-            self._hinted.ended(said.event_id)
+            for hinted in self._hinted:
+                hinted.ended(said.event_id)
         elif said.event is not None and said.event.is_named_safely and self._filters.wants(said.event):
             known = said.event_id in self._newest
             if not known or self._newest[said.event_id] != said.picture_at:
                 self._newest[said.event_id] = said.picture_at
-                self._hinted.hint(said.event)
+                for hinted in self._hinted:
+                    hinted.hint(said.event)
+
+    def _tell_listening(self, *, is_listening: bool) -> None:
+        for hinted in self._hinted:
+            hinted.listening(is_listening)

@@ -71,7 +71,7 @@ class LivePictures:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sending: set[asyncio.Task[None]] = set()
         self._trouble: dict[str, str] = {}
-        self._clean_at = 0.0
+        self._next_look = self._clean_at = 0.0
 
     # -- what it is told -------------------------------------------------------------------------------------------
 
@@ -101,6 +101,14 @@ class LivePictures:
         """Frigate's MQTT message: it is over. From any thread."""
         self._in_loop(lambda: self.plan.end(event_id))
 
+    def listening(self, is_listening: bool) -> None:  # noqa: FBT001
+        """Nothing to do: it looks by itself, too."""
+
+    def look_now(self) -> None:
+        """Rows of Frigate's table are new or different. In the event loop."""
+        self._next_look = 0.0
+        self._news.set()
+
     # -- the loop --------------------------------------------------------------------------------------------------
 
     async def regularly(self) -> None:
@@ -108,16 +116,15 @@ class LivePictures:
         self._loop = asyncio.get_running_loop()
         try:
             await self._in(self._scan, self._ledger.open)
-            next_look = 0.0
             while True:
                 now = self._clock.monotonic()
-                if now >= next_look:
-                    next_look = now + LOOK_SECONDS
+                if now >= self._next_look:
+                    self._next_look = now + LOOK_SECONDS
                     await self._look(now)
                 self._start_due()
                 self._news.clear()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), max(0.01, next_look - self._clock.monotonic()))
+                    await asyncio.wait_for(self._news.wait(), max(0.01, self._next_look - self._clock.monotonic()))
         finally:
             for task in self._sending:
                 task.cancel()

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from frigate_s3_mirror import __version__
 from frigate_s3_mirror.abandoned import abort_abandoned
+from frigate_s3_mirror.api_loop import ApiLoop
 from frigate_s3_mirror.bodies import BodyReader
 from frigate_s3_mirror.clip_loop import ClipLoop
 from frigate_s3_mirror.clip_scan import ClipScan
@@ -80,7 +81,10 @@ class Mirror:
         )
         clip_scan = ClipScan(self.ledger.path, frigate.database, settings)
         self._clips = ClipLoop(settings, clip_scan, self._record, self.clock) if settings.has_clips else None
-        self._scans = ScanLoop(settings, self.discovery, self._calls, self._exports, self.clock)
+        self.api = ApiLoop(settings, frigate.api, self.clock) if frigate.api is not None else None
+        self._scans = ScanLoop(settings, self.discovery, self._calls, self._exports, self.clock, remote=self.api)
+        if self.api is not None:
+            self._listen_to(self.api)
         self._heartbeat = Heartbeat(settings, store, self.uploader, self._own_words, self.clock)
         self._reports = Reports(settings, self._calls, self.spool, self._scans.prove, self.clock)
         self.observers: list[Observer] = []
@@ -92,6 +96,13 @@ class Mirror:
         """Keys whose upload in parts a kill may have broken off."""
         self._spooled_upto = 0.0
         self._proved_at: float | None = None
+
+    def _listen_to(self, api: ApiLoop) -> None:
+        """What Frigate's API tells goes the same ways as what its disk tells."""
+        api.on_ended = self.discovery.events_ended
+        api.on_problem = self.discovery.note_problem
+        api.on_seen_in_full = self._scans.look_in_full
+        api.on_back = self._calls.release  # what Frigate did not hand out then
 
     def _make_lanes(self, frigate: FrigateAccess) -> tuple[Uploader, Uploader]:
         """Pictures and clips have threads of their own, and share what must not be exceeded."""
@@ -126,6 +137,8 @@ class Mirror:
             self._sender.doubt(entry.row for entry in perhaps)
             self._perhaps_abandoned = self.ledger.pending_keys(clips=True)
         self.spool.open()
+        if self.api is not None:
+            self.api.open()
         self._exports.write()
 
     def _adopt_from_bucket(self) -> None:
@@ -143,6 +156,8 @@ class Mirror:
         """Give everything back; may be called twice."""
         self._calls.close()
         self._scans.close()
+        if self.api is not None:
+            self.api.close()
         if self._clips is not None:
             self._clips.close()
         self._heartbeat.close()
@@ -166,12 +181,10 @@ class Mirror:
         await self._calls.call(self._note_start)
         uploads = [asyncio.create_task(upload) for upload in (self.uploader.run(), self._upload_clips())]
         loops = [
-            self._scans.regularly(self._after_scan), self._scans.watch(), self._heartbeat.regularly(self._after_heartbeat),
+            *self._eyes(), self._heartbeat.regularly(self._after_heartbeat),
             self._reports.regularly(self.condition), self._reports.large_backlog(),
             *(self._observe(observer) for observer in self.observers),
         ]  # fmt: skip
-        if self._clips is not None:
-            loops.append(self._clips.regularly())
         tasks = [asyncio.create_task(loop) for loop in loops]
         try:
             await self._end.wait()
@@ -186,6 +199,15 @@ class Mirror:
             await self._calls.call(self._reports.tell_stats, self.condition())
         logger().info("S3 snapshot mirror stopped")
 
+    def _eyes(self) -> list[Coroutine[Any, Any, None]]:
+        """The loops that find work."""
+        scans = [self._scans.regularly(self._after_scan)]
+        if self._clips is not None:
+            scans.append(self._clips.regularly())
+        if self.api is None:
+            return [*scans, self._scans.watch()]
+        return [self.api.regularly(), *(_after(self.api.has_asked, scan) for scan in scans)]
+
     async def run_once(self, advance: Callable[[int, int], None]) -> int:
         """Mirror all that is there now; returns how many entries are left that are not in the bucket.
 
@@ -196,7 +218,10 @@ class Mirror:
         uploads = [asyncio.create_task(upload) for upload in (self.uploader.run(), self._upload_clips())]
         telling = asyncio.create_task(self._reports.progress(advance))
         try:
-            await self._scans.everything()
+            if self.api is not None:
+                await self.api.everything()
+            if self.api is None or self.api.problem is None:
+                await self._scans.everything()
             if self.discovery.problem is None:
                 await self._find_clips()
                 await self._drain()
@@ -414,3 +439,13 @@ class Mirror:
         self.ledger.note(
             health=self._condition.health, reason=self._condition.reason, health_since=self._condition_since
         )
+
+
+async def _after(event: asyncio.Event, loop: Coroutine[Any, Any, None]) -> None:
+    """Run a loop once something has happened."""
+    try:
+        await event.wait()
+    except asyncio.CancelledError:
+        loop.close()
+        raise
+    await loop

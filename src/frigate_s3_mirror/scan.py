@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from frigate_s3_mirror.database_words import cannot_be_read, is_no_database
 from frigate_s3_mirror.events import Event, EventTable, Filters, FrigateError, database_uri, event_of, unreadable
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger import DESTINATION
@@ -76,9 +77,7 @@ class JoinedDatabases:
             stat = self._frigate_path.stat()
         except OSError as error:
             self.close()
-            raise FrigateError(
-                f"Frigate's database {self._frigate_path} cannot be read ({error.strerror}); check FRIGATE_DB_PATH."
-            ) from error
+            raise FrigateError(cannot_be_read(self._frigate_path, error.strerror)) from error
         identity = (stat.st_dev, stat.st_ino)
         if self._connection is not None and identity == self._identity:
             return False
@@ -96,7 +95,7 @@ class JoinedDatabases:
         except (FrigateError, sqlite3.Error) as error:
             connection.close()
             if isinstance(error, FrigateError):
-                raise FrigateError(f"{self._frigate_path} {error}; check FRIGATE_DB_PATH.") from error
+                raise FrigateError(is_no_database(self._frigate_path, str(error))) from error
             raise unreadable(self._frigate_path, error) from error
         self._connection, self._identity, self._seen_version = connection, identity, None
         return True

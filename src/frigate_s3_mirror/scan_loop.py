@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 from frigate_s3_mirror import inotify_eye
 from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.discovery import Discovery
 from frigate_s3_mirror.entries import Entry, Outcome
+from frigate_s3_mirror.events import FrigateError
 from frigate_s3_mirror.exports import Exports
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger_thread import LedgerThread
@@ -26,13 +27,24 @@ _FORGET_SECONDS = 86400.0
 _SEARCH_PAGE = 1000
 
 
+class Remote(Protocol):
+    """Where the rows of FRIGATE_SOURCE=api come from; see api_loop.ApiLoop."""
+
+    problem: str | None
+    """Why Frigate cannot be asked now, as a sentence."""
+    is_whole: bool
+    """The copy of its table names all events; until it does, none of them counts as forgotten."""
+
+
 class ScanLoop:
     """Owns the scan's thread and its timetable."""
 
     def __init__(
-        self, settings: Settings, discovery: Discovery, calls: LedgerThread, exports: Exports, clock: Clock
-    ) -> None:
+        self, settings: Settings, discovery: Discovery, calls: LedgerThread, exports: Exports, clock: Clock,
+        *, remote: Remote | None = None,
+    ) -> None:  # fmt: skip
         self._settings, self._discovery, self._clock = settings, discovery, clock
+        self._remote = remote
         self._calls, self._ledger, self._exports = calls, calls.ledger, exports
         self._pool = ThreadPoolExecutor(1, "scan")
         self._gap = asyncio.Event()
@@ -53,7 +65,11 @@ class ScanLoop:
 
     async def watch(self) -> None:
         """The fast eye, for ever; what it may have missed becomes a full scan."""
-        await inotify_eye.watch(self._settings.clips_dir, self._discovery.file_closed, self._gap.set)
+        await inotify_eye.watch(self._settings.clips_dir, self._discovery.file_closed, self.look_in_full)
+
+    def look_in_full(self) -> None:
+        """Something may have been missed: the next look is a full one."""
+        self._gap.set()
 
     async def regularly(self, afterwards: Callable[[], Awaitable[None]]) -> None:
         """Look for ever; `afterwards` is called after each look."""
@@ -75,13 +91,19 @@ class ScanLoop:
         """Whether a file of an unfinished event is too fresh to be sent; it is looked at again."""
         before = set(self._discovery.watched)
         await self._discovery.scan_recent(self.in_thread)
-        events = self._discovery.database.events(before & self._discovery.watched)
-        return any(await self._discovery.pictures.look(events, Kind.SNAPSHOT))
+        try:
+            events = self._discovery.database.events(before & self._discovery.watched)
+            return any(await self._discovery.pictures.look(events, Kind.SNAPSHOT))
+        except FrigateError as error:
+            self._discovery.note_problem(error)
+            return False
 
     async def _look(self, now: float) -> None:
         discovery = self._discovery
+        if self._remote is not None and self._remote.problem is not None:
+            return  # a look at the copy would find no trouble
         if discovery.folder.is_back():
-            self._gap.set()
+            self.look_in_full()
             await self._calls.release()
         opened = await discovery.scan_recent(self.in_thread)
         if self._gap.is_set() or opened or now >= self._next_full:
@@ -94,7 +116,7 @@ class ScanLoop:
             self._is_ready = self._is_ready or discovery.problem is None
         else:
             await self._search_again(State.AWAITED)
-        if now >= self._next_forget and discovery.problem is None:
+        if now >= self._next_forget and discovery.problem is None and (self._remote is None or self._remote.is_whole):
             self._next_forget = now + _FORGET_SECONDS
             await self._forget()
 

@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from frigate_s3_mirror import providers
+from frigate_s3_mirror.database_words import COPY_NAME
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.units import parse_duration, parse_rate, parse_size
 
@@ -544,7 +545,7 @@ class Settings(BaseModel):
     @property
     def event_database(self) -> Path:
         """Frigate's own database, or the copy of its tables that FRIGATE_SOURCE=api keeps."""
-        return self.ledger_dir / "frigate-copy.db" if self.frigate_source == "api" else self.db_path
+        return self.ledger_dir / COPY_NAME if self.frigate_source == "api" else self.db_path
 
     @property
     def ledger_dir(self) -> Path:

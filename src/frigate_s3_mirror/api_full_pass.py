@@ -1,0 +1,62 @@
+"""One pass over all that Frigate has, a request at a time, so that what is urgent can come in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from frigate_s3_mirror.api_clip_feed import ApiClipFeed
+from frigate_s3_mirror.api_feed import ApiFeed
+from frigate_s3_mirror.api_pages import Page
+from frigate_s3_mirror.clock import Clock
+from frigate_s3_mirror.frigate_api import ApiError
+from frigate_s3_mirror.logs import logger
+
+
+class FullPass:
+    """Events first, then what belongs to clips; used by one thread."""
+
+    def __init__(self, feed: ApiFeed, clips: ApiClipFeed | None, clock: Clock) -> None:
+        self._feed, self._clips, self._clock = feed, clips, clock
+        self._steps: Iterator[None] | None = None
+        self.has_changed = False
+        """Whether the pass found what the copy had not, or had otherwise."""
+
+    def step(self) -> bool:
+        """Go one request further, from the start after a failure; returns whether the pass is over.
+
+        Raises FrigateError.
+        """
+        if self._steps is None:
+            self._steps = self._pass()
+        steps, self._steps = self._steps, None
+        for _ in steps:
+            self._steps = steps
+            return False
+        return True
+
+    def begin_again(self) -> None:
+        """What was seen so far may be out of date."""
+        self._steps = None
+
+    def _pass(self) -> Iterator[None]:
+        self.has_changed = False
+        page: Page | None = Page()
+        while page is not None:
+            changed, page = self._feed.page(page)
+            self.has_changed = self.has_changed or changed
+            yield
+        if self._clips is not None:
+            yield from self._clip_rows(self._clips)
+
+    def _clip_rows(self, clips: ApiClipFeed) -> Iterator[None]:
+        """Recordings that are refused hold up no picture."""
+        try:
+            for piece in clips.review_pieces(self._feed.version):
+                clips.look_at_reviews(piece, self._feed.version)
+                yield
+            for span in clips.all_spans(self._clock.now()):
+                clips.look(span)
+                yield
+            clips.tidy()
+        except ApiError as error:
+            logger().warning("S3 clips: %s Trying again in an hour.", error)

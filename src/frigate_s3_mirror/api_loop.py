@@ -1,0 +1,297 @@
+"""When Frigate's API is asked what, and who hears of it: FRIGATE_SOURCE=api's eye, beside which the scan goes on as ever.
+
+Running events are asked for every second, unless Frigate tells of them over MQTT. What began lately is asked for at
+S3_SCAN_INTERVAL in either case: Frigate says nothing over MQTT of events that were made by hand, and these few requests
+also find what a message did not. All events are asked for at the start, after a silence, and every hour.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from frigate_s3_mirror.api_clip_feed import ApiClipFeed
+from frigate_s3_mirror.api_feed import ApiFeed, News, Seen
+from frigate_s3_mirror.api_full_pass import FullPass
+from frigate_s3_mirror.clock import Clock
+from frigate_s3_mirror.events import Event, FrigateError
+from frigate_s3_mirror.frigate_api import ApiError, FrigateApi
+from frigate_s3_mirror.frigate_copy import FrigateCopy
+from frigate_s3_mirror.logs import logger
+from frigate_s3_mirror.settings import Settings
+
+POLL_SECONDS = 1.0
+FULL_SECONDS = 3600.0
+_CLIP_SECONDS = 5.0
+_STRAGGLER_SECONDS = 60.0
+"""How often events that run are asked for by name while MQTT tells of them: a message can be lost."""
+_FIRST_AGAIN, _LONGEST_AGAIN = 0.05, 1.0  # seconds until an event is asked for again whose row is not complete yet
+_ROW_PATIENCE = 5.0
+_OVERLAP_SECONDS = 2.0  # for which both ways are used when MQTT begins, so that nothing falls between them
+_LONGEST_PAUSE = 5.0  # between two tries while Frigate does not answer
+
+
+@dataclass(slots=True)
+class _Awaited:
+    """An event that is asked for by its id until its row says what is expected."""
+
+    ends: bool
+    is_known: bool
+    """The copy has its row, so that none in Frigate means that it was deleted."""
+    until: float
+    next_at: float
+    pause: float = _FIRST_AGAIN
+
+
+class ApiLoop:
+    """Keeps the copy of Frigate's tables up to date; owns the thread in which Frigate is asked."""
+
+    def __init__(self, settings: Settings, api: FrigateApi, clock: Clock) -> None:
+        self._settings, self._clock = settings, clock
+        self._copy = FrigateCopy(settings.event_database)
+        self._feed = ApiFeed(api, self._copy)
+        self._clips = ApiClipFeed(api, self._copy, settings) if settings.has_clips else None
+        self._full = FullPass(self._feed, self._clips, clock)
+        self._pool = ThreadPoolExecutor(1, "frigate api")
+        self.problem: str | None = None
+        """See scan_loop.Remote."""
+        self.is_whole = False
+        """See scan_loop.Remote."""
+        self.has_asked = asyncio.Event()
+        """All was seen once, or it was tried."""
+        self.on_ended: Callable[[Sequence[str]], object] = _nobody
+        """Called in the event loop with ids of events whose files are whole."""
+        self.on_seen_in_full: Callable[[], object] = _nobody
+        """Called when a pass over all events brought something."""
+        self.on_problem: Callable[[FrigateError], object] = _nobody
+        """Called for each round in which Frigate could not be asked."""
+        self.on_back: Callable[[], Awaitable[object]] = _nothing
+        """Called when it answers again."""
+        self.on_rows: Callable[[], object] = _nobody
+        """Called when rows are new or different."""
+        self._is_met = False
+        self._is_listening = self._was_listening = False
+        self._awaited: dict[str, _Awaited] = {}
+        self._running: set[str] = set()
+        """Ids of events that are in the copy and run, as far as messages told of them."""
+        self._next_poll = self._next_recent = self._next_full = self._next_clips = self._next_straggler = 0.0
+        self._polls_until = math.inf
+        self._times_made = 0
+        self._pause = POLL_SECONDS
+        self._clip_problem: str | None = None
+        self._news = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def open(self) -> None:
+        """Open the copy, which others read."""
+        try:
+            self._copy.open()
+        except FrigateError as error:
+            self._fail(error)  # tried again when it is used
+
+    def close(self) -> None:
+        """Give the copy back after what is under way, which may hang in the network and is not waited for."""
+        with contextlib.suppress(RuntimeError):  # closed before
+            self._pool.submit(self._copy.close)
+        self._pool.shutdown(wait=False)
+
+    # -- what Frigate's messages tell (see frigate_messages.Hinted); from any thread ---------------------------------
+
+    def hint(self, event: Event) -> None:
+        """This event runs."""
+        self._in_loop(lambda: self._await(event.id, ends=False))
+
+    def ended(self, event_id: str) -> None:
+        """It is over."""
+        self._in_loop(lambda: self._await(event_id, ends=True))
+
+    def listening(self, is_listening: bool) -> None:  # noqa: FBT001
+        """Whether Frigate's messages come at all."""
+        self._is_listening = is_listening
+        self._in_loop(self._news.set)
+
+    def _in_loop(self, call: Callable[[], object]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(call)
+
+    # -- the loop ----------------------------------------------------------------------------------------------------
+
+    async def regularly(self) -> None:
+        """Ask for ever."""
+        self._loop = asyncio.get_running_loop()
+        while True:
+            self._news.clear()
+            pause = await self._round()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), max(0.0, pause))
+
+    async def everything(self) -> None:
+        """One full look; what goes wrong is in `problem`."""
+        try:
+            await self._in_thread(self._feed.greet)
+            while not await self._in_thread(self._full.step):
+                pass
+        except FrigateError as error:
+            self._fail(error)
+
+    async def _round(self) -> float:
+        """Do what is due; returns for how many seconds nothing is."""
+        try:
+            if not self._is_met:
+                await self._in_thread(self._feed.greet)
+                self._is_met = True
+            await self._look(self._clock.monotonic())
+            if self.problem is not None:
+                await self._well()
+            return self._rest(self._clock.monotonic())
+        except FrigateError as error:
+            self._fail(error)
+        except Exception:  # noqa: BLE001  # outermost frame of the loop: told, and the next round tries again
+            logger().exception("S3 snapshot mirror: asking Frigate failed; trying again")
+        self.has_asked.set()
+        self._pause = min(self._pause * 1.5, _LONGEST_PAUSE)
+        return self._pause
+
+    async def _look(self, now: float) -> None:
+        self._notice_listening(now)
+        await self._ask_for_awaited()
+        if now >= self._next_poll and now < self._polls_until:
+            self._next_poll = now + POLL_SECONDS
+            await self._hear(await self._in_thread(self._feed.running))
+        if now >= self._next_recent:
+            self._next_recent = now + self._settings.scan_interval
+            await self._hear(await self._in_thread(self._feed.recent, self._clock.now()))
+        if now >= max(self._next_straggler, self._polls_until):
+            self._next_straggler = now + _STRAGGLER_SECONDS
+            await self._look_for_stragglers()
+        if self._copy.times_made != self._times_made:
+            self._times_made, self._next_full, self.is_whole = self._copy.times_made, 0.0, False
+        if now >= self._next_full:
+            await self._look_in_full(now)
+        elif self._clips is not None and now >= self._next_clips:
+            self._next_clips = now + _CLIP_SECONDS
+            await self._look_at_clips(self._clips)
+
+    def _rest(self, now: float) -> float:
+        due = [self._next_recent, self._next_full, *(awaited.next_at for awaited in self._awaited.values())]
+        if now < self._polls_until:
+            due.append(self._next_poll)
+        if self._clips is not None:
+            due.append(self._next_clips)
+        return min(due) - now
+
+    def _notice_listening(self, now: float) -> None:
+        """When Frigate's messages begin to come, or come no more, look once more by asking."""
+        if self._is_listening == self._was_listening:
+            return
+        self._was_listening = self._is_listening
+        self._polls_until = now + _OVERLAP_SECONDS if self._is_listening else math.inf
+        self._next_poll = self._next_recent = now
+        way = "over MQTT as they happen" if self._is_listening else "by asking every second"
+        logger().info("S3 snapshot mirror: Frigate's events are learnt of %s", way)
+
+    async def _hear(self, news: News) -> None:
+        if news.ready:
+            self.on_ended(news.ready)
+        for event_id in news.gone:
+            self._await(event_id, ends=True, is_known=True)
+        if news.changed:
+            self.on_rows()
+        await self._ask_for_awaited()
+
+    async def _look_in_full(self, now: float) -> None:
+        """One step of it, so that what is urgent comes in between."""
+        if await self._in_thread(self._full.step):
+            self._next_full = now + FULL_SECONDS
+            self.is_whole = True
+            self.has_asked.set()
+            if self._full.has_changed:
+                self.on_seen_in_full()
+
+    async def _look_at_clips(self, clips: ApiClipFeed) -> None:
+        """A camera's recordings that are refused hold up no picture."""
+        try:
+            windows = await self._in_thread(clips.unfinished, self._clock.now())
+            for span in windows:
+                await self._in_thread(clips.look, span)
+                await self._ask_for_awaited()
+            await self._in_thread(clips.recent_reviews, windows, self._feed.version)
+        except ApiError as error:
+            if self._clip_problem != str(error):
+                logger().warning("S3 clips: %s Trying again.", error)
+            self._clip_problem = str(error)
+        else:
+            self._clip_problem = None
+
+    # -- single events -----------------------------------------------------------------------------------------------
+
+    def _await(self, event_id: str, *, ends: bool, is_known: bool = False) -> None:
+        """Ask for an event until its row is there, or has an end."""
+        is_known = is_known or event_id in self._running
+        awaited = self._awaited.get(event_id)
+        if (awaited is None or awaited.ends < ends) and (ends or not is_known):
+            now = self._clock.monotonic()
+            self._awaited[event_id] = _Awaited(ends, is_known, now + _ROW_PATIENCE, now)
+            self._news.set()
+
+    async def _look_for_stragglers(self) -> None:
+        """Ask once for each event that is said to run."""
+        for event_id in await self._in_thread(self._copy.running):
+            self._running.discard(event_id)
+            self._await(event_id, ends=False)
+
+    async def _ask_for_awaited(self) -> None:
+        for event_id in [i for i, awaited in self._awaited.items() if awaited.next_at <= self._clock.monotonic()]:
+            seen = await self._in_thread(self._feed.event, event_id)
+            self._settle(event_id, self._awaited.pop(event_id, None), seen, self._clock.monotonic())
+
+    def _settle(self, event_id: str, awaited: _Awaited | None, seen: Seen, now: float) -> None:
+        """Tell what was seen of an event, and see to it that it is asked for again where that is not all yet."""
+        if seen is Seen.RUNNING:
+            self._running.add(event_id)
+        else:
+            self._running.discard(event_id)
+        if seen is not Seen.GONE:
+            self.on_rows()
+        if seen is Seen.ENDED:
+            self.on_ended([event_id])
+        elif awaited is not None and now < awaited.until and not _is_all(awaited, seen):
+            awaited.next_at = now + awaited.pause
+            awaited.pause = min(awaited.pause * 2, _LONGEST_AGAIN)
+            self._awaited[event_id] = awaited
+
+    # -- good and bad days -------------------------------------------------------------------------------------------
+
+    def _fail(self, error: FrigateError) -> None:
+        """A full pass follows when it is over: what happened meanwhile was not seen."""
+        self.problem = str(error)
+        self._is_met, self._next_full = False, 0.0
+        self._full.begin_again()
+        self.on_problem(error)
+
+    async def _well(self) -> None:
+        self.problem = None
+        self._pause = POLL_SECONDS
+        await self.on_back()
+
+    async def _in_thread(self, function: Callable[..., Any], *arguments: object) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+
+def _is_all(awaited: _Awaited, seen: Seen) -> bool:
+    """Whether nothing more is to be expected of an event that has not ended."""
+    return awaited.is_known if seen is Seen.GONE else not awaited.ends
+
+
+def _nobody(*_: object) -> Any:
+    """Nobody wants to know."""
+
+
+async def _nothing() -> None:
+    """Nothing is to be done."""
