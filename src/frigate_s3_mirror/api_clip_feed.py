@@ -69,7 +69,9 @@ class ApiClipFeed:
         answer = self._api.rows(
             f"{quote(span.camera, safe='')}/recordings", after=repr(span.begins), before=repr(span.ends)
         )
-        found = [recording_row(row, span.camera) for row in answer or ()]
+        if answer is None:
+            return False  # a camera that Frigate does not know (any more)
+        found = [recording_row(row, span.camera) for row in answer]
         rows = [row for row in found if row is not None]
         changed = self._copy.put_recordings(rows)
         forgotten = 0

@@ -7,6 +7,7 @@ file was not there, so none is asked for before its event has ended (docker/main
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import tempfile
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from frigate_s3_mirror.events import Event
-from frigate_s3_mirror.frigate_api import ApiError, FrigateApi
+from frigate_s3_mirror.frigate_api import Answer, ApiError, FrigateApi
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.sources import (
     Found,
@@ -61,6 +62,14 @@ class ApiFiles:
         """See Files."""
         return None
 
+    def head(self, source: str) -> Answer | None:
+        """What is said of a file, None when there is none. Raises ApiError."""
+        answer = self._api.head(self._address(source))
+        if answer.status == 404:
+            return None
+        self._check(answer.status, answer.headers.get("content-type", ""))
+        return answer
+
     def _address(self, source: str) -> str:
         return f"/{self._folder}/{quote(source)}"
 
@@ -73,16 +82,16 @@ class ApiFiles:
             raise self._strange("do not say how long they are")
         if length == "0":
             raise SourceRefusedError(f"{source} is empty (0 bytes); Frigate never finished it")
-        descriptor = self._nameless(int(length))
-        try:
-            self._copy(answer, descriptor, int(length))
-        except BaseException:
-            os.close(descriptor)
-            raise
+        with contextlib.ExitStack() as unless_whole:
+            descriptor = self._nameless(int(length))
+            unless_whole.callback(os.close, descriptor)
+            if self._copy(answer, descriptor) != int(length):
+                raise ApiError(f"Frigate at {self._api.address} broke off while it sent {source}.")
+            unless_whole.pop_all()
         return descriptor, int(length)
 
-    def _copy(self, answer: BaseHTTPResponse, descriptor: int, length: int) -> None:
-        """All of it, or an error."""
+    def _copy(self, answer: BaseHTTPResponse, descriptor: int) -> int:
+        """Write what comes, and go back to its beginning; returns how many bytes came."""
         from urllib3.exceptions import HTTPError
 
         size = 0
@@ -90,13 +99,12 @@ class ApiFiles:
             with open(descriptor, "wb", closefd=False) as file:
                 for piece in answer.stream(_PIECE):
                     size += file.write(piece)
-        except HTTPError as error:
-            raise self._strange("break off") from error
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        except HTTPError:
+            return -1
         except OSError as error:
-            raise ApiError(f"The state folder {self._state_dir} cannot take a file ({error.strerror}).") from error
-        if size != length:
-            raise self._strange("break off")
-        os.lseek(descriptor, 0, os.SEEK_SET)
+            raise self._no_room(error) from error
+        return size
 
     def _nameless(self, length: int) -> int:
         if length <= _IN_MEMORY and hasattr(os, "memfd_create"):
@@ -106,7 +114,12 @@ class ApiFiles:
             with tempfile.TemporaryFile(dir=self._state_dir) as file:
                 return os.dup(file.fileno())
         except OSError as error:
-            raise ApiError(f"The state folder {self._state_dir} cannot take a file ({error.strerror}).") from error
+            raise self._no_room(error) from error
+
+    def _no_room(self, error: OSError) -> ApiError:
+        return ApiError(
+            f"The state folder {self._state_dir} cannot take a file ({error.strerror}); check S3_STATE_DIR."
+        )
 
     def _check(self, status: int, content_type: str) -> None:
         """Raises ApiError for an answer that is none of nginx's for a file."""
@@ -136,11 +149,8 @@ class ApiPictures(ApiFiles):
         if not event.is_named_safely or (event.end_time is None and not event.is_manual):
             return None
         for source in candidates(event, kind):
-            answer = self._api.head(self._address(source))
-            if answer.status == 404:
-                continue
-            self._check(answer.status, answer.headers.get("content-type", ""))
-            return Found(source, _moment(answer.headers.get("last-modified"), event))
+            if (answer := self.head(source)) is not None:
+                return Found(source, _moment(answer.headers.get("last-modified"), event))
         return None
 
     async def look(self, events: Sequence[Event], kind: Kind) -> list[Found | None]:

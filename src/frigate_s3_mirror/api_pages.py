@@ -41,4 +41,4 @@ def covered_by(page: Page, start_times: Sequence[float], count: int) -> Covered:
     bound = oldest + _OVERLAP
     if bound >= before:  # the whole page began at one time: without a larger one, it would come again for ever
         return Covered(before, before, Page(page.before, page.limit * 2))
-    return Covered(oldest, before, Page(bound, PAGE_ROWS))
+    return Covered(oldest, before, Page(bound, page.limit))

@@ -89,7 +89,7 @@ class Discovery:
             await self._consider([event], closed=True, urgent=True)
 
     def events_ended(self, event_ids: Sequence[str]) -> None:
-        """Frigate's API told that these ended, and their rows are in the copy: look at them at once."""
+        """Frigate's API told of these, whose files are whole, and their rows are in the copy: look at them at once."""
         if event_ids:
             task = asyncio.create_task(self._take_up(event_ids))
             self._looking.add(task)
@@ -97,7 +97,7 @@ class Discovery:
 
     async def _take_up(self, event_ids: Sequence[str]) -> None:
         try:
-            await self._consider(self.database.events(event_ids), urgent=True)
+            await self._consider(self.database.events(event_ids), closed=True, urgent=True)
         except FrigateError as error:
             self.note_problem(error)  # a full scan follows
 

@@ -6,9 +6,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from frigate_s3_mirror import __version__, bucket_checks, local_checks, network_checks
+from frigate_s3_mirror import __version__, api_checks, bucket_checks, local_checks, network_checks
 from frigate_s3_mirror.environment import Loaded, SettingsError, load
 from frigate_s3_mirror.events import FrigateError
 from frigate_s3_mirror.finding import Finding, Verdict, failed, ok, skipped, warning
@@ -17,8 +18,12 @@ from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.settings import Settings
 
 EXIT_FINE, EXIT_FAILED, EXIT_CONFIGURATION = 0, 1, 78
-_FOLDER_NAMES = ("FRIGATE_DB_PATH", "FRIGATE_CLIPS_DIR", "S3_STATE_DIR")
-LOCAL = ("database", "clips folder", "inotify", "state folder", "text state")
+_PLACES = ("FRIGATE_DB_PATH", "FRIGATE_CLIPS_DIR", "S3_STATE_DIR", "FRIGATE_SOURCE", "FRIGATE_URL", "FRIGATE_USER", "FRIGATE_PASSWORD",
+           "FRIGATE_TOKEN", "FRIGATE_TLS_VERIFY")  # fmt: skip
+_STATE = ("state folder", "text state")
+LOCAL = ("database", "clips folder", "inotify", *_STATE)
+OVER_HTTP = (*api_checks.NAMES, *_STATE)
+"""The same with FRIGATE_SOURCE=api."""
 REMOTE = (*network_checks.Stage, *bucket_checks.NAMES)
 """Names of the checks after `settings`, in their order."""
 _SHORTEST_SECRET = 6  # characters; hiding shorter ones would only tear words apart
@@ -99,7 +104,8 @@ class Doctor:
                 yield failed("settings", problem, "Correct the variable; docs/settings.md lists them all.")
             folders = folders_of(self._environ)
             if folders is None:
-                yield from (skipped(name, "Needs settings.") for name in LOCAL)
+                is_api = self._environ.get("FRIGATE_SOURCE") == "api"
+                yield from (skipped(name, "Needs settings.") for name in (OVER_HTTP if is_api else LOCAL))
             else:
                 yield from self._local(folders)
             yield from (skipped(name, "Needs settings.") for name in REMOTE)
@@ -113,6 +119,11 @@ class Doctor:
             yield check_live(settings)
 
     def _local(self, settings: Settings) -> Iterator[Finding]:
+        if settings.frigate_source == "api":
+            yield from api_checks.check_api(settings, self._now())
+            yield _check_state(settings.ledger_dir)
+            yield local_checks.check_text_state(settings.text_state_dir)
+            return
         seen: local_checks.DatabaseSeen | FrigateError
         try:
             seen = local_checks.look_at_database(settings, self._now())
@@ -126,9 +137,7 @@ class Doctor:
         yield local_checks.judge_clips(clips, clips_seen)
         has_clips = clips_seen.problem is None
         yield local_checks.check_inotify(clips) if has_clips else skipped("inotify", "Needs clips folder.")
-        folder = settings.ledger_dir
-        state = local_checks.look_at_state(folder)
-        yield local_checks.judge_state(folder, state, local_checks.filesystem_type(folder))
+        yield _check_state(settings.ledger_dir)
         if has_clips or settings.state_dir is not None:
             yield local_checks.check_text_state(settings.text_state_dir)
         else:
@@ -158,6 +167,11 @@ class Doctor:
         yield from bucket_checks.judge_bucket(settings, trial, seen.bucket_region)
 
 
+def _check_state(folder: Path) -> Finding:
+    state = local_checks.look_at_state(folder)
+    return local_checks.judge_state(folder, state, local_checks.filesystem_type(folder))
+
+
 def check_live(settings: Settings) -> Finding:
     """Whether Frigate's API answers; final snapshots do not need it."""
     try:
@@ -182,7 +196,7 @@ def judge_settings(loaded: Loaded) -> list[Finding]:
 
 def folders_of(environ: Mapping[str, str]) -> Settings | None:
     """Settings that have only the folders right, for the checks that need no others; None when those are wrong."""
-    names = {name + ending for name in _FOLDER_NAMES for ending in ("", "_FILE")}
+    names = {name + ending for name in _PLACES for ending in ("", "_FILE")}
     try:
         return load({"S3_BUCKET": "none", **{name: environ[name] for name in names if name in environ}}).settings
     except SettingsError:

@@ -79,7 +79,7 @@ class FrigateApi:
         """For example (0, 17). Raises ApiError."""
         answer = self._get(f"{self._prefix}/version")
         numbers = answer.content.decode(errors="replace").strip().split("-")[0].split(".")
-        if answer.status != 200:
+        if answer.status not in {200, 404}:
             raise self._odd(answer.status)
         try:
             return int(numbers[0]), int(numbers[1])
@@ -210,5 +210,14 @@ class FrigateApi:
 
 
 def _in_words(error: Exception) -> str:
+    from urllib3.exceptions import ProtocolError, SSLError, TimeoutError
+
     reason = getattr(error, "reason", error)
-    return str(getattr(reason, "strerror", None) or type(reason).__name__)
+    said = getattr(reason.__cause__ or reason, "strerror", None)
+    if isinstance(reason, SSLError):
+        said = f"no trusted connection: {reason}; FRIGATE_TLS_VERIFY=false trusts any certificate"
+    elif said is None and isinstance(reason, TimeoutError):
+        said = "it takes too long"
+    elif said is None and isinstance(reason, ProtocolError):
+        said = "the connection broke"
+    return str(said or type(reason).__name__)

@@ -85,18 +85,21 @@ class FrigateCopy:
         self.times_made = 0
         """How often it was made anew, and is empty after."""
         self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
 
     def open(self) -> None:
         """Connect, to a new file where there is none that can be used."""
         self.close()
         try:
             if self._open_what_is_there():
+                self._identity = self._identity_now()
                 return
             for ending in ("", "-wal", "-shm"):
                 Path(f"{self.path}{ending}").unlink(missing_ok=True)
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = self._connect()
             self._connection.executescript(_SCHEMA)
+            self._identity = self._identity_now()
         except (OSError, sqlite3.Error) as error:
             self.close()
             raise FrigateError(cannot_be_read(self.path, str(error))) from error
@@ -183,6 +186,14 @@ class FrigateCopy:
         self.close()
         return False
 
+    def _identity_now(self) -> tuple[int, int] | None:
+        """Which file is under the path: somebody may have deleted the one that is open."""
+        try:
+            stat = self.path.stat()
+        except OSError:
+            return None
+        return stat.st_dev, stat.st_ino
+
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=5.0, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
@@ -191,7 +202,7 @@ class FrigateCopy:
 
     @property
     def _there(self) -> sqlite3.Connection:
-        if self._connection is None:
+        if self._connection is None or self._identity != self._identity_now():
             self.open()
         assert self._connection is not None  # noqa: S101  # open() raises otherwise
         return self._connection

@@ -137,7 +137,8 @@ class Settings(BaseModel):
     )
     scan_interval: Duration = Field(
         5.0, alias="S3_SCAN_INTERVAL", ge=0.1, le=3600,
-        description="How often Frigate's table is looked at for what inotify did not tell.",
+        description="How often Frigate's table is looked at for what inotify did not tell; with FRIGATE_SOURCE=api, how often Frigate is "
+        "asked what began lately.",
     )  # fmt: skip
     stats_interval: Duration = Field(
         300.0,
@@ -274,7 +275,7 @@ class Settings(BaseModel):
     )  # fmt: skip
     frigate_mqtt_topic: str = Field(
         "frigate", alias="FRIGATE_MQTT_TOPIC", pattern=r"^[^\s#+]+$",
-        description="Frigate's topic prefix at the broker of S3_MQTT_URL: live pictures then need no waiting for the next look.",
+        description="Frigate's topic prefix at the broker of S3_MQTT_URL: live pictures and FRIGATE_SOURCE=api then need no waiting for the next look.",
     )  # fmt: skip
     status_listen: str = Field(
         "127.0.0.1:9380", alias="S3_STATUS_LISTEN",

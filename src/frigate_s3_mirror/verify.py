@@ -17,7 +17,7 @@ from typing import Any
 
 from frigate_s3_mirror.bodies import RECORDING
 from frigate_s3_mirror.entries import Entry
-from frigate_s3_mirror.events import Filters
+from frigate_s3_mirror.events import Filters, FrigateError
 from frigate_s3_mirror.frigate_access import access
 from frigate_s3_mirror.keys import is_live_key, parse_key
 from frigate_s3_mirror.kinds import Kind
@@ -251,8 +251,10 @@ class Verification:
             return True
         try:
             descriptor, _ = files.open(source)
-        except (SourceVanishedError, SourceRefusedError, SourceUnreachableError):
+        except (SourceVanishedError, SourceRefusedError):
             return False
+        except SourceUnreachableError as error:  # that says nothing about the file
+            raise FrigateError(str(error)) from error
         os.close(descriptor)
         return True
 

@@ -38,7 +38,7 @@ from frigate_s3_mirror.bucket_checks import (
     upload_for,
     without_checksum,
 )
-from frigate_s3_mirror.doctor import LOCAL, REMOTE, Doctor, Report, folders_of
+from frigate_s3_mirror.doctor import LOCAL, OVER_HTTP, REMOTE, Doctor, Report, folders_of
 from frigate_s3_mirror.doctor_view import line, summary
 from frigate_s3_mirror.environment import load
 from frigate_s3_mirror.events import FrigateError
@@ -445,7 +445,9 @@ def test_folders_are_known_even_when_other_settings_are_wrong(tmp_path: Path) ->
 def test_the_documentation_has_every_check_and_every_field() -> None:
     """docs/doctor.md is what programs are written against."""
     text = (Path(__file__).resolve().parents[2] / "docs" / "doctor.md").read_text()
-    assert [name for name in ("settings", *LOCAL, *REMOTE) if f"| `{name}` |" not in text] == []
+    assert [
+        name for name in ("settings", *LOCAL, *OVER_HTTP, "recordings", *REMOTE) if f"| `{name}` |" not in text
+    ] == []
     report = Report((failed("DNS", "No.", "Do."),), None).to_dict()
     fields = [*report, *(f"checks[].{name}" for name in report["checks"][0])]
     assert [field for field in fields if f"`{field}`" not in text and field != "checks"] == []
