@@ -291,3 +291,20 @@ def test_a_recordings_folder_that_is_not_mounted_is_told(
     elsewhere.rename(frigate.recordings_dir)
     mirror.command("retry-failed")
     mirror.wait_for(lambda: clip_of(rclone, event).items() >= expected(segments).items(), 60)
+
+
+def test_doctor_looks_at_the_recordings(rclone: Target, frigate: SimulatedFrigate, mirror_for: MakeMirror) -> None:
+    """None yet, a readable one, and a folder that is not mounted; only where clips are wanted."""
+
+    def finding(**more: str) -> dict[str, str]:
+        told = clips(mirror_for, frigate, rclone, **more).command("doctor", "--json").stdout
+        return next(({**f} for f in json.loads(told)["checks"] if f["name"] == "recordings"), {})
+
+    assert finding()["verdict"] == "skipped"
+    assert clips(mirror_for, frigate, rclone).command("run", "--once").returncode == 0
+    assert "recorded nothing" in finding()["seen"]
+    frigate.add_segment("yard", time.time() - 20)
+    assert (finding()["verdict"], finding(S3_ARTIFACTS="snapshot")) == ("ok", {})
+    away = finding(FRIGATE_RECORDINGS_DIR="/no/such/folder")
+    assert away["verdict"] == "failed"
+    assert "FRIGATE_RECORDINGS_DIR" in away["fix"]

@@ -43,7 +43,7 @@ LAYERS = [
     {"web.app"},
     {"web.server"},
     {"companions"},
-    {"status_view", "verify_view", "fleet_view", "local_checks", "network_checks", "bucket_checks"},
+    {"status_view", "verify_view", "fleet_view", "local_checks", "network_checks", "bucket_checks", "clip_checks"},
     {"doctor"},
     {"doctor_view"},
     {"recovery_commands"},
