@@ -209,7 +209,7 @@ def test_the_status_tells_of_clips_apart(rclone: Target, frigate: SimulatedFriga
 def test_the_ledger_comes_back_from_the_bucket_with_its_clips(
     rclone: Target, frigate: SimulatedFrigate, mirror_for: MakeMirror
 ) -> None:
-    """After `rebuild` nothing of a clip is sent again; `restore` brings pictures and leaves clips alone."""
+    """After `rebuild` nothing of a clip is sent again."""
     event = ended(frigate)
     around(frigate, event, 0, 10)
     mirror = clips(mirror_for, frigate, rclone)
@@ -222,9 +222,29 @@ def test_the_ledger_comes_back_from_the_bucket_with_its_clips(
     again = mirror.command("run", "--once")
     assert again.returncode == 0, again.stdout
     assert "S3 upload done" not in again.stdout
-    restored = mirror.command("restore", "--to", str(frigate.db_path.with_name("restored")))
-    assert restored.returncode == 0, restored.stdout + restored.stderr
-    assert [path.suffix for path in frigate.db_path.with_name("restored").rglob("*") if path.is_file()] == [".jpg"]
+
+
+@pytest.mark.parametrize("knows", [True, False], ids=["ledger", "bucket alone"])
+def test_a_clip_comes_back_when_it_is_asked_for(
+    knows: bool, tmp_path: Path, rclone: Target, frigate: SimulatedFrigate, mirror_for: MakeMirror
+) -> None:
+    """`restore --clips` writes segments and playlist into a folder that plays; without it, pictures only."""
+    event = ended(frigate)
+    segments = around(frigate, event, 0, 10)
+    mirror = clips(mirror_for, frigate, rclone)
+    assert mirror.command("run", "--once").returncode == 0
+    if not knows:
+        mirror.environment["S3_STATE_DIR"] = str(tmp_path / "new machine")
+    plain, whole = tmp_path / "plain", tmp_path / "whole"
+    for folder, more in ((plain, ()), (whole, ("--clips",))):
+        done = mirror.command("restore", "--to", str(folder), *more)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert [path.suffix for path in plain.rglob("*") if path.is_file()] == [".jpg"]
+    (playlist,) = whole.rglob("clip.m3u8")
+    found = {path.name: path.read_bytes() for path in playlist.parent.iterdir()}
+    assert playlist.parent.name == event.id
+    assert found.items() >= expected(segments).items()
+    assert set(playlist_names(playlist.read_bytes())) == set(expected(segments))
 
 
 def test_tags_let_the_bucket_forget_clips_earlier(
