@@ -19,6 +19,9 @@ from recording_proxy import RecordingProxy
 from servers import Target, moto_server, rclone_server
 
 _numbers = itertools.count()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background of a shell: what the tests start would inherit the deaf ear, and Frigate 0.14 ends by SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def made(target: Target) -> Target:
