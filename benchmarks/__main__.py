@@ -1,4 +1,4 @@
-"""`python -m benchmarks [first-copy] [lag] [quiet] [scale] [patch] [page] [live] [--quick] [--minutes N] [--json FILE]`."""
+"""`python -m benchmarks [first-copy] [lag] [quiet] [scale] [patch] [page] [live] [frigate] [--quick] [--minutes N] [--json FILE]`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from benchmarks import first_copy, lag, live_cost, patch_cost, quiet, scale, status_page
+from benchmarks import first_copy, lag, live_cost, patch_cost, quiet, real_frigate, scale, status_page
 from benchmarks.report import Plan
 
 BENCHMARKS = {
@@ -22,6 +22,7 @@ BENCHMARKS = {
     "patch": patch_cost.run,
     "page": status_page.run,
     "live": live_cost.run,
+    "frigate": real_frigate.run,
 }
 
 

@@ -19,6 +19,9 @@ from recording_proxy import RecordingProxy
 from servers import Target, moto_server, rclone_server
 
 _numbers = itertools.count()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background of a shell: what the tests start would inherit the deaf ear, and Frigate 0.14 ends by SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def made(target: Target) -> Target:
@@ -96,6 +99,14 @@ def rclone_proxy(rclone: Target) -> Iterator[WatchedTarget]:
         yield WatchedTarget(**vars(watched), proxy=proxy)
 
 
+@pytest.fixture
+def moto_proxy(moto: Target) -> Iterator[WatchedTarget]:
+    """A fresh bucket of moto's, behind a proxy."""
+    with RecordingProxy(moto.endpoint_url) as proxy:
+        watched = replace(moto, endpoint_url=proxy.endpoint_url)
+        yield WatchedTarget(**vars(watched), proxy=proxy)
+
+
 @dataclass
 class RunningMirror:
     """The service as a child process, with its log in a file."""
@@ -127,6 +138,11 @@ class RunningMirror:
     def log(self) -> str:
         """All that was logged so far."""
         return self.log_path.read_text() if self.log_path.exists() else ""
+
+    def memory_mb(self, field: str = "VmRSS") -> float:
+        """Memory of the running process: now, or with VmHWM its peak."""
+        lines = Path(f"/proc/{self.processes[-1].pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 1024
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
         """Wait until the condition holds, or fail with the log."""

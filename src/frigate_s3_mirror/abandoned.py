@@ -1,4 +1,4 @@
-"""Cleans up what a kill left of a large upload: parts that the bucket keeps, and bills, without showing them.
+"""Cleans up what an end in the middle left of a large upload: parts that the bucket keeps, and bills, without showing them.
 
 An upload that fails while the service runs is aborted by obstore itself. Aborted here is only what belongs to an entry
 that is still pending, so that nobody else's upload under the same prefix is touched.

@@ -66,7 +66,7 @@ def _of_file(descriptor: int, size: int, source: str) -> Body:
     file = os.fdopen(descriptor, "rb", buffering=0)
     try:
         if size >= LARGE_BODY:
-            return _large(os.fdopen(os.dup(descriptor), "rb"))
+            return large_body(os.fdopen(os.dup(descriptor), "rb"))
         return _body(file.readall())
     except OSError as error:
         raise SourceRefusedError(f"{source} cannot be read ({error.strerror})") from error
@@ -74,7 +74,7 @@ def _of_file(descriptor: int, size: int, source: str) -> Body:
         file.close()
 
 
-def _large(file: BinaryIO) -> Body:
+def large_body(file: BinaryIO) -> Body:
     """Read it once for its checksums, a part at a time, and leave it open at its beginning."""
     sha256, digests, size = hashlib.sha256(), list[bytes](), 0
     try:

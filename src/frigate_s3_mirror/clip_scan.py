@@ -98,8 +98,15 @@ class ClipScan(JoinedDatabases):
         events = [event_of(row) for row in self._ask(_FINISHED, since, before, now)]
         return [_playlist_entry(event, now, self._settings) for event in events]
 
+    def newest(self) -> Segment | None:
+        """The newest segment of any camera. Raises FrigateError."""
+        self.ensure_open()
+        rows = self.rows("SELECT path, start_time, end_time FROM frigate.recordings ORDER BY start_time DESC LIMIT 1")
+        return Segment(*rows[0]) if rows else None
+
     def has_reviews(self) -> bool:
         """Whether this Frigate tells alerts from detections, which it does from 0.14 on. Raises FrigateError."""
+        self.ensure_open()
         return bool(self.rows("SELECT 1 FROM frigate.sqlite_master WHERE name = 'reviewsegment'"))
 
     def _ask(self, question: str, since: float, before: float, now: float) -> list[Any]:

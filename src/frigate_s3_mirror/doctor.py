@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from frigate_s3_mirror import __version__, api_checks, bucket_checks, local_checks, network_checks
+from frigate_s3_mirror.clip_checks import check_recordings
 from frigate_s3_mirror.environment import Loaded, SettingsError, load
 from frigate_s3_mirror.events import FrigateError
 from frigate_s3_mirror.finding import Finding, Verdict, failed, ok, skipped, warning
@@ -115,6 +116,8 @@ class Doctor:
         yield from judge_settings(loaded)
         yield from self._local(settings)
         yield from self._remote(settings)
+        if settings.has_clips and settings.frigate_source == "disk":
+            yield check_recordings(settings, self._now())
         if settings.live:
             yield check_live(settings)
 

@@ -92,6 +92,11 @@ def segment_name(start_time: float) -> str:
     return f"{datetime.fromtimestamp(int(start_time), UTC):%Y%m%dT%H%M%SZ}"
 
 
+def recording_path(camera: str, part: str) -> str:
+    """Where Frigate keeps the segment of this name, below its recordings folder."""
+    return f"{part[:4]}-{part[4:6]}-{part[6:8]}/{part[9:11]}/{camera}/{part[11:13]}.{part[13:15]}.mp4"
+
+
 def is_live_key(key: str) -> bool:
     """Whether `live_key_for` made it."""
     return _LIVE.fullmatch(key) is not None

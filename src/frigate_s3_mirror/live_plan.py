@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from frigate_s3_mirror.events import Event
 
+RETRY_SECONDS = 1.0
+"""How soon a picture is asked for again that could not be had or sent: it is what a burglar leaves."""
 ROW_PATIENCE = 5.0
 """Seconds for which an event that Frigate told of may be without a row."""
 
@@ -61,10 +63,10 @@ class LivePlan:
         return chosen
 
     def done(self, watched: Watched, sha256: str | None) -> None:
-        """A picture of it was sent (`sha256`), or there was nothing to send."""
+        """The bucket has its picture (`sha256`), or there was none to be had."""
         watched.in_hand = False
         watched.sha256 = sha256 or watched.sha256
-        watched.next_at = watched.last_at + self.interval
+        watched.next_at = watched.last_at + (self.interval if sha256 else min(self.interval, RETRY_SECONDS))
 
     def next_at(self) -> float | None:
         """When the first of them is due again."""

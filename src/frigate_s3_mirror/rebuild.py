@@ -7,9 +7,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import unquote
 
+from frigate_s3_mirror.bodies import PLAYLIST, RECORDING
 from frigate_s3_mirror.entries import Entry, Outcome
 from frigate_s3_mirror.events import Event
-from frigate_s3_mirror.keys import KeyParts, parse_key
+from frigate_s3_mirror.keys import KeyParts, parse_key, recording_path
+from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger import FILE_NAME, Ledger, time_of_id
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.lifetime import StateLock
@@ -78,7 +80,10 @@ def outcome_of(key: str, parts: KeyParts, stored: Stored) -> Outcome:
         score=_number(facts.get("score")),
         is_manual=False,
     )
-    entry = Entry(0, event, parts.kind, _source(event, parts), key, State.UPLOADED, end or start)
+    entry = Entry(
+        0, event, parts.kind, _source(event, parts), key, State.UPLOADED, end or start,
+        part=parts.part, seconds=_number(facts.get("seconds")),
+    )  # fmt: skip
     return Outcome(
         entry, State.UPLOADED, 0, 0, 0.0, size_bytes=stored.size_bytes, sha256=facts.get("sha256"), etag=stored.etag,
         uploaded_at=stored.modified_at,
@@ -87,6 +92,8 @@ def outcome_of(key: str, parts: KeyParts, stored: Stored) -> Outcome:
 
 def _source(event: Event, parts: KeyParts) -> str:
     """Where Frigate keeps such a file, so that `verify --repair` finds it."""
+    if parts.kind is Kind.CLIP:
+        return f"{RECORDING}{recording_path(event.camera, parts.part)}" if parts.part else PLAYLIST
     return f"{event.camera}-{event.id}{'.jpg' if parts.ending == 'jpg' else f'-clean.{parts.ending}'}"
 
 

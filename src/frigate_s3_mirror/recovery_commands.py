@@ -74,6 +74,7 @@ def restore(
     frigate_layout: Annotated[
         bool, typer.Option("--frigate-layout", help="Frigate's own file names instead of camera/date/.")
     ] = False,
+    clips: Annotated[bool, typer.Option("--clips", help="Clips, too: their segments and playlists.")] = False,
 ) -> None:
     """Bring snapshots back from the bucket, verified; what is there already is not loaded again.
 
@@ -87,7 +88,8 @@ def restore(
     settings = settings_or_exit().settings
     try:
         with progress_on_stderr("Restoring") as step:
-            restoration = Restoration(settings, _scope(since, until, camera, label), to, frigate_layout=frigate_layout)
+            scope = _scope(since, until, camera, label)
+            restoration = Restoration(settings, scope, to, frigate_layout=frigate_layout, with_clips=clips)
             restored = restoration.run(lambda done, total: step("Restoring", done, total))
     except StoreError as error:
         fail(f"{error} Restoring needs s3:GetObject and s3:ListBucket, see `iam-policy --with-restore`.", 2)

@@ -1,4 +1,4 @@
-"""`restore`: snapshots out of the bucket, verified, resumable; with the ledger or, on a new machine, with the bucket alone.
+"""`restore`: snapshots (and clips) out of the bucket, verified, resumable; with the ledger or, on a new machine, with the bucket alone.
 
 What a key or its metadata says is never trusted with a path: names that are not Frigate's are refused.
 """
@@ -55,8 +55,11 @@ class Restored:
 class Restoration:
     """Brings the objects of a scope into a folder."""
 
-    def __init__(self, settings: Settings, scope: Scope, folder: Path, *, frigate_layout: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, scope: Scope, folder: Path, *, frigate_layout: bool = False, with_clips: bool = False
+    ) -> None:
         self._settings, self._scope, self._folder, self._frigate_layout = settings, scope, folder, frigate_layout
+        self._kinds = (Kind.SNAPSHOT, Kind.CLIP) if with_clips else (Kind.SNAPSHOT,)
         self._store = ObjectStore(settings)
 
     def run(self, advance: Advance) -> Restored:
@@ -86,13 +89,15 @@ class Restoration:
         ledger = Ledger(path)
         ledger.open(read_only=True)
         wanted, parameters = self._scope.sql()
-        return self._known(ledger), ledger.count_uploaded(wanted, parameters, Kind.SNAPSHOT)
+        total = sum(ledger.count_uploaded(wanted, parameters, kind) for kind in self._kinds)
+        return self._known(ledger), total
 
     def _known(self, ledger: Ledger) -> Iterator[Item]:
         wanted, parameters = self._scope.sql()
         try:
-            for row in ledger.uploaded_objects(wanted, parameters, Kind.SNAPSHOT):
-                yield Item(*row)
+            for kind in self._kinds:
+                for row in ledger.uploaded_objects(wanted, parameters, kind):
+                    yield Item(*row)
         finally:
             ledger.close()
 
@@ -100,7 +105,7 @@ class Restoration:
         for page in self._store.list(self._settings.path_prefix):
             for found in page:
                 parts = parse_key(found.key)
-                if parts is None or parts.kind is not Kind.SNAPSHOT:
+                if parts is None or parts.kind not in self._kinds:
                     continue
                 start = time_of_id(parts.event_id, 0.0)
                 # A template of the user's may lack the camera; then the object's metadata tells.
@@ -136,10 +141,11 @@ class Restoration:
         parts = parse_key(item.key)
         if camera is None or not _CAMERA.fullmatch(camera) or parts is None:
             return None
+        if parts.kind is Kind.CLIP:
+            return self._folder / camera / _date(folders[:-1]) / parts.event_id / name
         if self._frigate_layout:
             return self._folder / _FRIGATE_NAMES[parts.ending].format(camera=camera, id=parts.event_id)
-        date = folders[-1] if folders and re.fullmatch(r"\d{4}-\d\d-\d\d", folders[-1]) else "undated"
-        return self._folder / camera / date / name
+        return self._folder / camera / _date(folders) / name
 
     def _compare(self, item: Item, target: Path, sha256: str | None) -> bool | str:
         found_sha256, found_md5 = file_digests(target)
@@ -166,3 +172,8 @@ class Restoration:
         finally:
             partial.unlink(missing_ok=True)
         return True
+
+
+def _date(folders: list[str]) -> str:
+    """The date that a key says, where its layout has one."""
+    return folders[-1] if folders and re.fullmatch(r"\d{4}-\d\d-\d\d", folders[-1]) else "undated"

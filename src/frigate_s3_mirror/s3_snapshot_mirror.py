@@ -93,7 +93,7 @@ class Mirror:
         self._homeless: dict[tuple[str, Kind, str], int] = {}
         """Entries that the ledger could not take (a full disk), by the negative row that stands for them."""
         self._perhaps_abandoned: set[str] = set()
-        """Keys whose upload in parts a kill may have broken off."""
+        """Keys whose upload in parts an end or a kill may have broken off."""
         self._spooled_upto = 0.0
         self._proved_at: float | None = None
 
@@ -135,7 +135,7 @@ class Mirror:
             now = self.clock.now()
             perhaps = [e for clips in (False, True) for e in self.ledger.due(State.PENDING, now, most, clips=clips)]
             self._sender.doubt(entry.row for entry in perhaps)
-            self._perhaps_abandoned = self.ledger.pending_keys(clips=True)
+        self._perhaps_abandoned = self.ledger.pending_keys(clips=True)
         self.spool.open()
         if self.api is not None:
             self.api.open()
@@ -242,7 +242,7 @@ class Mirror:
             return 0
 
     async def _upload_clips(self) -> None:
-        """What a kill left goes first: later it could not be told from what is under way."""
+        """What was broken off before goes first: later it could not be told from what is under way."""
         if self._perhaps_abandoned:
             await asyncio.to_thread(abort_abandoned, self.settings, self._perhaps_abandoned)
         await self.clip_uploader.run()

@@ -183,9 +183,8 @@ def test_a_large_file_streams_with_flat_memory(
         for _ in range(size(40, 200)):
             file.write(block)
     mirror = mirror_for(frigate, rclone)
-    process = mirror.start()
+    mirror.start()
     mirror.wait_for(lambda: "S3 upload done" in mirror.log(), 120)
-    peak = next(line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if "VmHWM" in line)
-    print(f"\npeak memory {int(peak.split()[1]) / 1024:.0f} MB")
-    assert int(peak.split()[1]) / 1024 < 150
+    print(f"\npeak memory {mirror.memory_mb('VmHWM'):.0f} MB")
+    assert mirror.memory_mb("VmHWM") < 150
     conserved(rclone, [event])

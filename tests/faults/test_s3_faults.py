@@ -162,7 +162,7 @@ def test_an_outage_ends_with_the_newest_first(
         mirror.wait_for(lambda: "S3 uploads wait" in mirror.log() and "is ready" in mirror.log())
         mirror.wait_for(lambda: _counts(mirror)["pending"] == len(backlog), size(30, 120))
         assert _counts(mirror)["failed"] == 0
-        before = _memory_mb(mirror)
+        before = mirror.memory_mb()
         newest = ended(frigate, 1)[0]
         mirror.wait_for(lambda: _counts(mirror)["pending"] == len(backlog) + 1, 90)
     mirror.wait_for(lambda: "S3 upload done" in mirror.log(), 90)
@@ -175,7 +175,7 @@ def test_an_outage_ends_with_the_newest_first(
     assert expected_key(newest, PREFIX) in sent[:2]  # two threads
     assert waited <= 300  # a fraction of a second's worth of them
     drained(mirror, size(60, 900))
-    assert _memory_mb(mirror) < before + 20
+    assert mirror.memory_mb() < before + 20
     conserved(rclone_proxy, [*backlog, newest, during])
 
 
@@ -238,8 +238,3 @@ def test_a_slow_server_is_stopped_within_the_grace(
 def _counts(mirror: RunningMirror) -> dict[str, int]:
     counts: dict[str, int] = json.loads(mirror.command("status", "--json").stdout)["counts"]
     return counts
-
-
-def _memory_mb(mirror: RunningMirror) -> float:
-    status = Path(f"/proc/{mirror.processes[-1].pid}/status").read_text()
-    return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024

@@ -19,6 +19,7 @@ from conftest import MakeMirror, RunningMirror, WatchedTarget
 from frigate_messages import TOPIC, message
 from frigate_s3_mirror.demo.simulated_api import PASSWORD, USER, FrigateHttp
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
+from frigate_s3_mirror.settings import INNER_PORT
 from recording_proxy import Fault, FaultKind
 from servers import Target
 
@@ -90,6 +91,46 @@ def test_a_running_event_is_in_the_bucket_before_it_ends(
     assert ended.snapshot_path.read_bytes() in s3.objects().values()
     assert live_objects(s3, event) == {1: first, 2: better}
     assert "Traceback" not in mirror.log()
+
+
+def _served(way: str, frigate: SimulatedFrigate) -> FrigateHttp:
+    """The inner port has a number by which it is known."""
+    try:
+        return FrigateHttp(way, frigate, INNER_PORT if way == "inner" else 0)
+    except OSError:
+        pytest.skip(f"port {INNER_PORT} is taken, does a Frigate run here?")
+
+
+@pytest.mark.parametrize("version", ["0.16", "0.17", "0.18"])
+@pytest.mark.parametrize("way", ["inner", "open", "login"])
+@pytest.mark.skipif(PROGRAM is None, reason="mosquitto is not installed (apt install mosquitto)")
+def test_every_version_and_every_way_in(
+    version: str, way: str, tmp_path: Path, rclone: Target, mirror_for: MakeMirror
+) -> None:
+    """Ports 5001, 5000 and 8971, by polling and by the version's own messages; the API refuses who does not keep its rules."""
+    with (
+        SimulatedFrigate(tmp_path / "frigate", version=version, cameras=("yard",)) as frigate,
+        _served(way, frigate) as api,
+        mosquitto(tmp_path / "broker") as broker,
+        home_of(broker) as home,
+    ):
+        more = (
+            {**broker.environment(), "FRIGATE_USER": USER, "FRIGATE_PASSWORD": PASSWORD}
+            if way == "login"
+            else broker.environment()
+        )
+        mirror = live(mirror_for, frigate, rclone, api, **more)
+        mirror.wait_for(lambda: mirror.log().count("connected to the MQTT broker") == 2)
+        looked_for, told = begun(frigate, api), begun(frigate, api)
+        home.say(TOPIC, message(told, "new", 1.0, version))
+        for event in (looked_for, told):
+            mirror.wait_for(lambda: live_objects(rclone, event) == {1: api.pictures[event.id]})  # noqa: B023
+        for event in (looked_for, told):
+            ended = frigate.end_event(event)
+            home.say(TOPIC, message(ended, "end", 1.0, version))
+        mirror.wait_for(lambda: mirror.log().count("S3 upload done") == 2)
+        assert "Traceback" not in mirror.log()
+        assert "WARNING" not in mirror.log()
 
 
 def test_what_is_left_when_everything_is_killed(

@@ -19,7 +19,7 @@ from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.live_ledger import LiveLedger
-from frigate_s3_mirror.live_plan import ROW_PATIENCE, LivePlan
+from frigate_s3_mirror.live_plan import RETRY_SECONDS, ROW_PATIENCE, LivePlan
 
 SETTINGS = load({"S3_BUCKET": "b-b", "S3_PATH_PREFIX": "p", "S3_KEY_TIMEZONE": "UTC"}).settings
 
@@ -38,6 +38,15 @@ def test_a_new_event_is_fetched_at_once_and_then_at_intervals() -> None:
     plan.done(first, "sha")
     assert plan.due(109.9, 5) == []
     assert plan.due(110.0, 5) == [first]
+
+
+def test_a_picture_that_could_not_be_had_is_asked_for_soon() -> None:
+    """A whole interval later the burglar may be gone."""
+    plan = LivePlan(10.0)
+    plan.see([event(1)], 100.0)
+    (watched,) = plan.due(100.0, 5)
+    plan.done(watched, None)
+    assert plan.next_at() == 100.0 + RETRY_SECONDS
 
 
 def test_a_hint_never_hastens_beyond_the_interval() -> None:
@@ -85,7 +94,7 @@ def test_no_event_is_sent_more_often_than_the_interval(steps: list[tuple[str, in
             case _:
                 for watched in list(plan.running.values()):
                     if watched.in_hand:
-                        plan.done(watched, None)
+                        plan.done(watched, "sha")
         for watched in plan.due(now, 2):
             own = int(watched.event.start_time)
             assert now - last[own] >= 10.0

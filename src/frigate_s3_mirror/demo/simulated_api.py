@@ -24,7 +24,8 @@ class FrigateHttp:
     Without a `frigate` it serves the pictures of running events and nothing else.
     """
 
-    def __init__(self, way: str = "open", frigate: SimulatedFrigate | None = None) -> None:
+    def __init__(self, way: str = "open", frigate: SimulatedFrigate | None = None, port: int = 0) -> None:
+        """Listen on this port of loopback, 0 for any. Raises OSError when it is taken."""
         self.way = way
         self.frigate = frigate
         self.pictures: dict[str, bytes] = {}
@@ -46,7 +47,7 @@ class FrigateHttp:
         self.files = None if frigate is None else StaticFiles(frigate.clips_dir.parent)
         self._routes = None if frigate is None else Routes(frigate, self._picture_of)
         self._server: LocalServer | None = None
-        self._bind(0)
+        self._bind(port)
 
     @property
     def url(self) -> str:
