@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
 from urllib.parse import quote
 
+from frigate_s3_mirror.api_expected import Seen
 from frigate_s3_mirror.api_pages import Page, covered_by
 from frigate_s3_mirror.api_rows import EventRow, event_row
 from frigate_s3_mirror.frigate_api import FrigateApi
@@ -17,15 +17,6 @@ from frigate_s3_mirror.frigate_copy import FrigateCopy
 
 RECENT_SECONDS = 600.0
 _MOST_RUNNING = 1000
-
-
-class Seen(Enum):
-    """How an event stands that was asked for by its id."""
-
-    RUNNING = auto()
-    ENDED = auto()
-    GONE = auto()
-    """Frigate has no such row: not yet, or no more."""
 
 
 @dataclass(frozen=True, slots=True)

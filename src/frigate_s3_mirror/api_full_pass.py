@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from frigate_s3_mirror.api_clip_feed import ApiClipFeed
 from frigate_s3_mirror.api_feed import ApiFeed
@@ -18,8 +18,10 @@ class FullPass:
     def __init__(self, feed: ApiFeed, clips: ApiClipFeed | None, clock: Clock) -> None:
         self._feed, self._clips, self._clock = feed, clips, clock
         self._steps: Iterator[None] | None = None
+        self.has_seen_events = False
+        """Whether the pass is through with all events."""
         self.has_changed = False
-        """Whether the pass found what the copy had not, or had otherwise."""
+        """Whether it found what the copy had not, or had otherwise."""
 
     def step(self) -> bool:
         """Go one request further, from the start after a failure; returns whether the pass is over.
@@ -37,26 +39,31 @@ class FullPass:
     def begin_again(self) -> None:
         """What was seen so far may be out of date."""
         self._steps = None
+        self.has_seen_events = self.has_changed = False
 
     def _pass(self) -> Iterator[None]:
-        self.has_changed = False
+        self.has_changed = self.has_seen_events = False
         page: Page | None = Page()
         while page is not None:
             changed, page = self._feed.page(page)
             self.has_changed = self.has_changed or changed
+            self.has_seen_events = page is None
             yield
         if self._clips is not None:
             yield from self._clip_rows(self._clips)
 
     def _clip_rows(self, clips: ApiClipFeed) -> Iterator[None]:
-        """Recordings that are refused hold up no picture."""
+        for piece in clips.review_pieces(self._feed.version):
+            self._try(clips.look_at_reviews, piece, self._feed.version)
+            yield
+        for span in clips.all_spans(self._clock.now()):
+            self._try(clips.look, span)
+            yield
+        clips.tidy()
+
+    def _try(self, look: Callable[..., bool], *arguments: object) -> None:
+        """Recordings of one camera that are refused hold up nothing else."""
         try:
-            for piece in clips.review_pieces(self._feed.version):
-                clips.look_at_reviews(piece, self._feed.version)
-                yield
-            for span in clips.all_spans(self._clock.now()):
-                clips.look(span)
-                yield
-            clips.tidy()
+            self.has_changed = look(*arguments) or self.has_changed
         except ApiError as error:
-            logger().warning("S3 clips: %s Trying again in an hour.", error)
+            logger().warning("S3 clips: %s Trying again within an hour.", error)

@@ -12,11 +12,12 @@ import contextlib
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from frigate_s3_mirror.api_clip_feed import ApiClipFeed
-from frigate_s3_mirror.api_feed import ApiFeed, News, Seen
+from frigate_s3_mirror.api_expected import ExpectedRows, Seen
+from frigate_s3_mirror.api_feed import ApiFeed, News
 from frigate_s3_mirror.api_full_pass import FullPass
 from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.events import Event, FrigateError
@@ -30,22 +31,8 @@ FULL_SECONDS = 3600.0
 _CLIP_SECONDS = 5.0
 _STRAGGLER_SECONDS = 60.0
 """How often events that run are asked for by name while MQTT tells of them: a message can be lost."""
-_FIRST_AGAIN, _LONGEST_AGAIN = 0.05, 1.0  # seconds until an event is asked for again whose row is not complete yet
-_ROW_PATIENCE = 5.0
 _OVERLAP_SECONDS = 2.0  # for which both ways are used when MQTT begins, so that nothing falls between them
 _LONGEST_PAUSE = 5.0  # between two tries while Frigate does not answer
-
-
-@dataclass(slots=True)
-class _Awaited:
-    """An event that is asked for by its id until its row says what is expected."""
-
-    ends: bool
-    is_known: bool
-    """The copy has its row, so that none in Frigate means that it was deleted."""
-    until: float
-    next_at: float
-    pause: float = _FIRST_AGAIN
 
 
 class ApiLoop:
@@ -67,7 +54,7 @@ class ApiLoop:
         self.on_ended: Callable[[Sequence[str]], object] = _nobody
         """Called in the event loop with ids of events whose files are whole."""
         self.on_seen_in_full: Callable[[], object] = _nobody
-        """Called when a pass over all events brought something."""
+        """Called when a pass over all events, or over all that belongs to clips, brought something."""
         self.on_problem: Callable[[FrigateError], object] = _nobody
         """Called for each round in which Frigate could not be asked."""
         self.on_back: Callable[[], Awaitable[object]] = _nothing
@@ -76,9 +63,7 @@ class ApiLoop:
         """Called when rows are new or different."""
         self._is_met = False
         self._is_listening = self._was_listening = False
-        self._awaited: dict[str, _Awaited] = {}
-        self._running: set[str] = set()
-        """Ids of events that are in the copy and run, as far as messages told of them."""
+        self._expected = ExpectedRows()
         self._next_poll = self._next_recent = self._next_full = self._next_clips = self._next_straggler = 0.0
         self._polls_until = math.inf
         self._times_made = 0
@@ -104,16 +89,20 @@ class ApiLoop:
 
     def hint(self, event: Event) -> None:
         """This event runs."""
-        self._in_loop(lambda: self._await(event.id, ends=False))
+        self._in_loop(lambda: self._expect(self._expected.runs, event.id))
 
     def ended(self, event_id: str) -> None:
         """It is over."""
-        self._in_loop(lambda: self._await(event_id, ends=True))
+        self._in_loop(lambda: self._expect(self._expected.ended, event_id))
 
     def listening(self, is_listening: bool) -> None:  # noqa: FBT001
         """Whether Frigate's messages come at all."""
         self._is_listening = is_listening
         self._in_loop(self._news.set)
+
+    def _expect(self, expect: Callable[[str, float], None], event_id: str) -> None:
+        expect(event_id, self._clock.monotonic())
+        self._news.set()
 
     def _in_loop(self, call: Callable[[], object]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended
@@ -160,7 +149,7 @@ class ApiLoop:
 
     async def _look(self, now: float) -> None:
         self._notice_listening(now)
-        await self._ask_for_awaited()
+        await self._ask_for_expected()
         if now >= self._next_poll and now < self._polls_until:
             self._next_poll = now + POLL_SECONDS
             await self._hear(await self._in_thread(self._feed.running))
@@ -179,7 +168,7 @@ class ApiLoop:
             await self._look_at_clips(self._clips)
 
     def _rest(self, now: float) -> float:
-        due = [self._next_recent, self._next_full, *(awaited.next_at for awaited in self._awaited.values())]
+        due = [self._next_recent, self._next_full, self._expected.next_at()]
         if now < self._polls_until:
             due.append(self._next_poll)
         if self._clips is not None:
@@ -200,71 +189,55 @@ class ApiLoop:
         if news.ready:
             self.on_ended(news.ready)
         for event_id in news.gone:
-            self._await(event_id, ends=True, is_known=True)
+            self._expected.ended(event_id, self._clock.monotonic(), is_known=True)
         if news.changed:
             self.on_rows()
-        await self._ask_for_awaited()
+        await self._ask_for_expected()
 
     async def _look_in_full(self, now: float) -> None:
         """One step of it, so that what is urgent comes in between."""
-        if await self._in_thread(self._full.step):
-            self._next_full = now + FULL_SECONDS
+        had_seen_events = self._full.has_seen_events
+        is_over = await self._in_thread(self._full.step)
+        if self._full.has_seen_events:
             self.is_whole = True
             self.has_asked.set()
-            if self._full.has_changed:
-                self.on_seen_in_full()
+        if is_over:
+            self._next_full = now + FULL_SECONDS
+        if self._full.has_changed and (is_over or self._full.has_seen_events > had_seen_events):
+            self.on_seen_in_full()
 
     async def _look_at_clips(self, clips: ApiClipFeed) -> None:
-        """A camera's recordings that are refused hold up no picture."""
-        try:
-            windows = await self._in_thread(clips.unfinished, self._clock.now())
-            for span in windows:
-                await self._in_thread(clips.look, span)
-                await self._ask_for_awaited()
-            await self._in_thread(clips.recent_reviews, windows, self._feed.version)
-        except ApiError as error:
-            if self._clip_problem != str(error):
-                logger().warning("S3 clips: %s Trying again.", error)
-            self._clip_problem = str(error)
-        else:
-            self._clip_problem = None
-
-    # -- single events -----------------------------------------------------------------------------------------------
-
-    def _await(self, event_id: str, *, ends: bool, is_known: bool = False) -> None:
-        """Ask for an event until its row is there, or has an end."""
-        is_known = is_known or event_id in self._running
-        awaited = self._awaited.get(event_id)
-        if (awaited is None or awaited.ends < ends) and (ends or not is_known):
-            now = self._clock.monotonic()
-            self._awaited[event_id] = _Awaited(ends, is_known, now + _ROW_PATIENCE, now)
-            self._news.set()
+        """A camera's recordings that are refused hold up nothing else."""
+        windows = await self._in_thread(clips.unfinished, self._clock.now())
+        problem = None
+        looks = [partial(clips.look, window) for window in windows]
+        for look in (*looks, partial(clips.recent_reviews, windows, self._feed.version)):
+            try:
+                await self._in_thread(look)
+            except ApiError as error:
+                problem = str(error)
+            await self._ask_for_expected()
+        if problem is not None and problem != self._clip_problem:
+            logger().warning("S3 clips: %s Trying again.", problem)
+        self._clip_problem = problem
 
     async def _look_for_stragglers(self) -> None:
         """Ask once for each event that is said to run."""
         for event_id in await self._in_thread(self._copy.running):
-            self._running.discard(event_id)
-            self._await(event_id, ends=False)
+            self._expected.check(event_id, self._clock.monotonic())
 
-    async def _ask_for_awaited(self) -> None:
-        for event_id in [i for i, awaited in self._awaited.items() if awaited.next_at <= self._clock.monotonic()]:
-            seen = await self._in_thread(self._feed.event, event_id)
-            self._settle(event_id, self._awaited.pop(event_id, None), seen, self._clock.monotonic())
-
-    def _settle(self, event_id: str, awaited: _Awaited | None, seen: Seen, now: float) -> None:
-        """Tell what was seen of an event, and see to it that it is asked for again where that is not all yet."""
-        if seen is Seen.RUNNING:
-            self._running.add(event_id)
-        else:
-            self._running.discard(event_id)
-        if seen is not Seen.GONE:
-            self.on_rows()
-        if seen is Seen.ENDED:
-            self.on_ended([event_id])
-        elif awaited is not None and now < awaited.until and not _is_all(awaited, seen):
-            awaited.next_at = now + awaited.pause
-            awaited.pause = min(awaited.pause * 2, _LONGEST_AGAIN)
-            self._awaited[event_id] = awaited
+    async def _ask_for_expected(self) -> None:
+        """One event that cannot be asked for holds up nothing: the other looks notice when Frigate is away."""
+        for event_id in self._expected.due(self._clock.monotonic()):
+            try:
+                seen = await self._in_thread(self._feed.event, event_id)
+            except ApiError:
+                seen = Seen.UNKNOWN
+            self._expected.settle(event_id, seen, self._clock.monotonic())
+            if seen in {Seen.RUNNING, Seen.ENDED}:
+                self.on_rows()
+            if seen is Seen.ENDED:
+                self.on_ended([event_id])
 
     # -- good and bad days -------------------------------------------------------------------------------------------
 
@@ -282,11 +255,6 @@ class ApiLoop:
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: object) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
-
-
-def _is_all(awaited: _Awaited, seen: Seen) -> bool:
-    """Whether nothing more is to be expected of an event that has not ended."""
-    return awaited.is_known if seen is Seen.GONE else not awaited.ends
 
 
 def _nobody(*_: object) -> Any:

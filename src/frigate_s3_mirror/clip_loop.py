@@ -36,6 +36,10 @@ class ClipLoop:
         self._pool.shutdown()
         self._scan.close()
 
+    def look_in_full(self) -> None:
+        """Old segments may have become known: the next look is a full one."""
+        self._next_full = 0.0
+
     async def regularly(self) -> None:
         """Look for ever."""
         while True:

@@ -101,8 +101,13 @@ class Mirror:
         """What Frigate's API tells goes the same ways as what its disk tells."""
         api.on_ended = self.discovery.events_ended
         api.on_problem = self.discovery.note_problem
-        api.on_seen_in_full = self._scans.look_in_full
+        api.on_seen_in_full = self._look_in_full
         api.on_back = self._calls.release  # what Frigate did not hand out then
+
+    def _look_in_full(self) -> None:
+        self._scans.look_in_full()
+        if self._clips is not None:
+            self._clips.look_in_full()
 
     def _make_lanes(self, frigate: FrigateAccess) -> tuple[Uploader, Uploader]:
         """Pictures and clips have threads of their own, and share what must not be exceeded."""

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frigate_s3_mirror.api_feed import ApiFeed, Seen
+from frigate_s3_mirror.api_expected import ExpectedRows, Seen
+from frigate_s3_mirror.api_feed import ApiFeed
 from frigate_s3_mirror.api_files import PICTURES, RECORDINGS
 from frigate_s3_mirror.api_pages import Page, covered_by
 from frigate_s3_mirror.api_rows import event_row, recording_row, review_row
@@ -276,3 +277,50 @@ def test_every_window_is_inside_of_what_is_asked_for(windows: list[Span]) -> Non
             if span.camera == window.camera and span.begins <= covered <= span.ends:
                 covered = span.ends
         assert covered >= window.ends
+
+
+def asked_until(rows: ExpectedRows, seen: Seen, now: float = 0.0) -> list[float]:
+    """When event "a" is asked for while it always is seen like this."""
+    times = []
+    while rows.next_at() < float("inf"):
+        now = max(now, rows.next_at())
+        assert rows.due(now) == ["a"]
+        times.append(now)
+        rows.settle("a", seen, now)
+    return times
+
+
+@pytest.mark.parametrize(
+    ("seen", "is_known", "most"),
+    [
+        (Seen.ENDED, False, 1),
+        (Seen.RUNNING, False, 12),
+        (Seen.GONE, True, 1),
+        (Seen.GONE, False, 12),
+        (Seen.UNKNOWN, True, 12),
+    ],
+)
+def test_an_end_is_waited_for_a_little(seen: Seen, is_known: bool, most: int) -> None:
+    """A row may end a little after Frigate said so; one that is known and gone was deleted. Nothing is asked for ever."""
+    rows = ExpectedRows()
+    rows.ended("a", 0.0, is_known=is_known)
+    times = asked_until(rows, seen)
+    assert times[0] == 0.0
+    assert len(times) <= most
+    assert times[-1] <= 6.0
+    assert (len(times) > 1) == (most > 1)
+
+
+def test_a_running_event_is_asked_for_once() -> None:
+    """However often Frigate says that its picture is better; and again when it is over, or is to be checked."""
+    rows = ExpectedRows()
+    for _ in range(3):
+        rows.runs("a", 0.0)
+        assert asked_until(rows, Seen.RUNNING) in ([0.0], [])
+    rows.check("a", 60.0)
+    assert asked_until(rows, Seen.RUNNING, 60.0) == [60.0]
+    rows.ended("a", 61.0)
+    assert asked_until(rows, Seen.GONE, 61.0) == [61.0]  # the user deleted it
+    rows.runs("a", 70.0)
+    rows.ended("a", 70.0)
+    assert asked_until(rows, Seen.ENDED, 70.0) == [70.0]

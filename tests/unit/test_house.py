@@ -17,6 +17,7 @@ LAYERS = [
         "database_words",
         "api_rows",
         "api_pages",
+        "api_expected",
         "clip_windows",
         "folders",
         "clock",
