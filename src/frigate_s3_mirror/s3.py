@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from obstore import GetResult
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
-LARGE_BODY = 32 * 1024 * 1024
+LARGE_BODY = 16 * 1024 * 1024
 """Bytes from which a body is streamed from disk in parts, so that memory stays flat."""
 _LIST_PAGE = 1000
-PART = 8 * 1024 * 1024
+PART = 5 * 1024 * 1024
 """Bytes of each part of a large body; the last one has what is left."""
 _SMALL = 1024 * 1024  # bytes; what nearly every snapshot is
 _TIMEOUT = "95s"  # a small body at 16 KB/s and half a minute more: a slower request counts as stalled
