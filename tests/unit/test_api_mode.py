@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,17 +15,19 @@ from hypothesis import strategies as st
 
 from frigate_s3_mirror.api_expected import ExpectedRows, Seen
 from frigate_s3_mirror.api_feed import ApiFeed
-from frigate_s3_mirror.api_files import PICTURES, RECORDINGS
+from frigate_s3_mirror.api_files import PICTURES, RECORDINGS, ApiPictures
 from frigate_s3_mirror.api_pages import Page, covered_by
 from frigate_s3_mirror.api_rows import event_row, recording_row, review_row
 from frigate_s3_mirror.clip_windows import Span, spans
 from frigate_s3_mirror.database_words import COPY_NAME
+from frigate_s3_mirror.demo.simulated_api import FrigateHttp
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
-from frigate_s3_mirror.events import Filters, FrigateDatabase, FrigateError
-from frigate_s3_mirror.frigate_api import FrigateApi
+from frigate_s3_mirror.environment import load
+from frigate_s3_mirror.events import Event, Filters, FrigateDatabase, FrigateError
+from frigate_s3_mirror.frigate_api import Answer, ApiError, FrigateApi
 from frigate_s3_mirror.frigate_copy import FrigateCopy
 from frigate_s3_mirror.kinds import Kind
-from frigate_s3_mirror.sources import candidates
+from frigate_s3_mirror.sources import Found, candidates
 
 Row = dict[str, Any]
 
@@ -324,3 +327,70 @@ def test_a_running_event_is_asked_for_once() -> None:
     rows.runs("a", 70.0)
     rows.ended("a", 70.0)
     assert asked_until(rows, Seen.ENDED, 70.0) == [70.0]
+
+
+class FakeFiles:
+    """Answers HEAD by name; remembers who was asked for."""
+
+    address = "http://frigate:5000"
+
+    def __init__(self, **answers: Answer) -> None:
+        self.answers, self.asked = answers, list[str]()
+
+    def head(self, path: str) -> Answer:
+        self.asked.append(path)
+        return self.answers.get(path.rsplit(".", 1)[-1], Answer(404, b"", {"content-type": "text/html"}))
+
+    def refusal(self, status: int) -> ApiError:
+        return ApiError(f"refused with {status}")
+
+
+EVENT = Event("1.5-abcdef", "yard", "person", None, 1.0, 9.0, True, (), None, False)
+
+
+def found(api: FakeFiles, event: Event, folder: Path) -> Found | None:
+    return ApiPictures(cast(FrigateApi, api), folder).find(event, Kind.SNAPSHOT)
+
+
+def test_a_picture_is_looked_for_in_the_order_of_the_disk(tmp_path: Path) -> None:
+    """Its time is the file's, or the event's where the server does not tell."""
+    api = FakeFiles(webp=Answer(200, b"", {"last-modified": "Mon, 23 Nov 2026 17:38:49 GMT"}), png=Answer(200, b"", {}))
+    assert found(api, EVENT, tmp_path) == Found("yard-1.5-abcdef-clean.webp", 1795455529.0)
+    assert api.asked == ["/clips/yard-1.5-abcdef.jpg", "/clips/yard-1.5-abcdef-clean.webp"]
+    assert found(FakeFiles(png=Answer(200, b"", {})), EVENT, tmp_path) == Found("yard-1.5-abcdef-clean.png", 9.0)
+    assert found(FakeFiles(), EVENT, tmp_path) is None
+
+
+def test_nobody_asks_for_the_file_of_a_running_event(tmp_path: Path) -> None:
+    """Frigate's nginx would remember for two minutes that there is none. That of a manual event is there."""
+    api = FakeFiles(jpg=Answer(200, b"", {}))
+    assert found(api, replace(EVENT, end_time=None), tmp_path) is None
+    assert found(api, replace(EVENT, camera="../x"), tmp_path) is None
+    assert api.asked == []
+    assert found(api, replace(EVENT, end_time=None, is_manual=True), tmp_path) is not None
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (Answer(200, b"", {"content-type": "text/html; charset=utf-8"}), "answered with a web page; is FRIGATE_URL"),
+        (Answer(502, b"", {}), "answered with status 502"),
+        (Answer(302, b"", {}), "answered with status 302"),
+        (Answer(403, b"", {}), "refused with 403"),
+    ],
+)
+def test_what_is_no_file_is_an_error_and_not_a_missing_file(answer: Answer, sentence: str, tmp_path: Path) -> None:
+    """A proxy that does not pass /clips/ on, for one, must not make pictures look absent."""
+    with pytest.raises(FrigateError, match=sentence):
+        found(FakeFiles(jpg=answer), EVENT, tmp_path)
+
+
+def test_another_program_is_no_frigate() -> None:
+    """Whatever it answers."""
+    with FrigateHttp() as other:
+        loaded = load({"S3_BUCKET": "bucket", "FRIGATE_URL": other.url}).settings
+        with pytest.raises(ApiError, match="is no Frigate; check FRIGATE_URL"):
+            FrigateApi(loaded).version()
+        other.status = 200
+        with pytest.raises(ApiError, match="sent no rows for events"):
+            FrigateApi(loaded).rows("events")
