@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 
 from broker import PROGRAM, home_of, mosquitto
 from conftest import MakeMirror, RunningMirror, WatchedTarget
+from frigate_messages import TOPIC, message
 from frigate_s3_mirror.demo.simulated_api import PASSWORD, USER, FrigateHttp
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
 from recording_proxy import Fault, FaultKind
@@ -229,16 +230,6 @@ def test_a_store_that_refuses_keeps_nothing_waiting(
     mirror.wait_for(lambda: list(live_objects(rclone_proxy, event).values()) == [newest])
 
 
-def said(event: SimulatedEvent, kind: str, frame_time: float, **more: object) -> str:
-    """A message of `frigate/events`, https://docs.frigate.video/integrations/mqtt#frigateevents"""
-    after = {
-        "id": event.id, "camera": event.camera, "label": event.label, "sub_label": None, "top_score": 0.8, "score": 0.7,
-        "false_positive": False, "start_time": event.start_time, "end_time": None, "has_snapshot": True, "has_clip": True,
-        "entered_zones": [], "snapshot": {"frame_time": frame_time, "score": 0.8}, **more,
-    }  # fmt: skip
-    return json.dumps({"type": kind, "before": after, "after": after})
-
-
 @pytest.mark.skipif(PROGRAM is None, reason="mosquitto is not installed (apt install mosquitto)")
 def test_mqtt_is_faster_than_looking(
     tmp_path: Path, rclone: Target, frigate: SimulatedFrigate, api: FrigateHttp, mirror_for: MakeMirror
@@ -251,19 +242,19 @@ def test_mqtt_is_faster_than_looking(
         for number in range(6):
             event = begun(frigate, api)
             began = time.monotonic()
-            home.say("frigate/events", said(event, "new", 1.0))
+            home.say(TOPIC, message(event, "new", 1.0))
             mirror.wait_for(lambda: mirror.log().count("S3 live picture done") == number + 1)  # noqa: B023
             took.append(time.monotonic() - began)
         print(f"\nmessage to bucket: median {statistics.median(took):.3f} s, worst {max(took):.3f} s")
-        home.say("frigate/events", said(event, "end", 1.0, end_time=time.time()))
+        home.say(TOPIC, message(event, "end", 1.0, end_time=time.time()))
         never = frigate.begin_event(camera="front-door")
         frigate.delete_event(never)
         api.pictures[never.id] = picture(9)
-        home.say("frigate/events", said(never, "new", 1.0, false_positive=True))
+        home.say(TOPIC, message(never, "new", 1.0, false_positive=True))
         for nonsense in ("", "[]", "{}", '{"after": {"id": 1}}', "\u00ff"):
-            home.say("frigate/events", nonsense)
+            home.say(TOPIC, nonsense)
         last = begun(frigate, api)
-        home.say("frigate/events", said(last, "update", 2.0))
+        home.say(TOPIC, message(last, "update", 2.0))
         mirror.wait_for(lambda: len(live_objects(rclone, last)) == 1)
         assert never.id not in mirror.log()
         assert "Traceback" not in mirror.log()

@@ -1,4 +1,4 @@
-"""Owns what a Frigate version's `event` table and clips folder look like; makes no events itself."""
+"""Owns what a Frigate version's tables and clips folder look like; makes no events itself."""
 
 from __future__ import annotations
 
@@ -20,6 +20,43 @@ CREATE INDEX IF NOT EXISTS "event_start_time_end_time" ON "event" ("start_time" 
 """
 _LABEL_START_INDEX = """
 CREATE INDEX IF NOT EXISTS "event_label_start_time" ON "event" ("label", "start_time" DESC);
+"""
+_RECORDINGS = """
+CREATE TABLE IF NOT EXISTS "recordings" (
+    "id" VARCHAR(30) NOT NULL PRIMARY KEY, "camera" VARCHAR(20) NOT NULL, "path" VARCHAR(255) NOT NULL,
+    "start_time" DATETIME NOT NULL, "end_time" DATETIME NOT NULL, "duration" REAL NOT NULL, "objects" INTEGER,
+    "motion" INTEGER, "segment_size" REAL NOT NULL, "dBFS" INTEGER{later}
+);
+CREATE UNIQUE INDEX IF NOT EXISTS "recordings_path" ON "recordings" ("path");
+CREATE INDEX IF NOT EXISTS "recordings_camera" ON "recordings" ("camera");
+CREATE INDEX IF NOT EXISTS "recordings_camera_segment_size" ON "recordings" ("camera", "segment_size");
+CREATE INDEX IF NOT EXISTS "recordings_camera_start_time_end_time"
+    ON "recordings" ("camera", "start_time" DESC, "end_time" DESC);
+CREATE INDEX IF NOT EXISTS "recordings_api_recordings_summary"
+    ON "recordings" ("camera", "start_time" DESC, "duration", "motion", "objects");
+CREATE INDEX IF NOT EXISTS "recordings_start_time" ON "recordings" ("start_time");
+"""
+_REGIONS_INDEX = """
+CREATE INDEX IF NOT EXISTS "recordings_activity" ON "recordings" ("camera", "start_time" DESC, "regions");
+"""
+_REVIEWS = """
+CREATE TABLE IF NOT EXISTS "reviewsegment" (
+    "id" VARCHAR(30) NOT NULL PRIMARY KEY, "camera" VARCHAR(20) NOT NULL, "start_time" DATETIME NOT NULL,
+    "end_time" DATETIME, {seen}"severity" VARCHAR(30) NOT NULL, "thumb_path" VARCHAR(255) NOT NULL,
+    "data" JSON NOT NULL
+);
+CREATE INDEX IF NOT EXISTS "review_segment_camera" ON "reviewsegment" ("camera");
+CREATE INDEX IF NOT EXISTS "review_segment_start_time_end_time"
+    ON "reviewsegment" ("start_time" DESC, "end_time" DESC);
+"""
+_REVIEW_STATUS = """
+CREATE TABLE IF NOT EXISTS "userreviewstatus" (
+    "id" INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, "user_id" VARCHAR(30) NOT NULL,
+    "review_segment_id" VARCHAR(30) NOT NULL REFERENCES "reviewsegment" ("id") ON DELETE CASCADE,
+    "has_been_reviewed" INTEGER NOT NULL DEFAULT 0
+);
+CREATE UNIQUE INDEX IF NOT EXISTS "userreviewstatus_user_segment"
+    ON "userreviewstatus" ("user_id", "review_segment_id");
 """
 
 
@@ -58,10 +95,40 @@ class Layout:
     """How far in the future the `end_time` of an ended event is."""
 
     @property
+    def number(self) -> tuple[int, int]:
+        """The version, to compare."""
+        major, minor = self.version.split(".")
+        return int(major), int(minor)
+
+    @property
+    def has_reviews(self) -> bool:
+        """Whether this version sorts recordings into alerts and detections."""
+        return self.number >= (0, 14)
+
+    @property
+    def reviews_are_seen_by_all(self) -> bool:
+        """Up to 0.15 a review was seen or not; later every user has a row of their own."""
+        return self.number < (0, 16)
+
+    @property
     def schema(self) -> str:
-        """The SQL script that makes the table and its indexes."""
+        """The SQL script that makes the tables and their indexes."""
         columns = _COLUMNS.format(thumbnail="" if self.thumbnails_in_files else "NOT NULL")
-        return columns + (_LABEL_START_INDEX if self.has_label_start_index else "")
+        events = columns + (_LABEL_START_INDEX if self.has_label_start_index else "")
+        return events + self._recordings_schema + self._reviews_schema
+
+    @property
+    def _recordings_schema(self) -> str:
+        later = ', "regions" INTEGER' if self.number >= (0, 14) else ""
+        later += ', "motion_heatmap" TEXT NULL' if self.number >= (0, 18) else ""
+        return _RECORDINGS.format(later=later) + (_REGIONS_INDEX if self.number >= (0, 14) else "")
+
+    @property
+    def _reviews_schema(self) -> str:
+        if not self.has_reviews:
+            return ""
+        seen = '"has_been_reviewed" INTEGER NOT NULL, ' if self.reviews_are_seen_by_all else ""
+        return _REVIEWS.format(seen=seen) + ("" if self.reviews_are_seen_by_all else _REVIEW_STATUS)
 
 
 LAYOUTS: dict[str, Layout] = {

@@ -59,6 +59,20 @@ def thumbnail(camera: str, label: str, taken_at: datetime, ending: str) -> bytes
     return _encode(image.crop(corners).resize((THUMBNAIL_HEIGHT, THUMBNAIL_HEIGHT)), ending)
 
 
+def redraw(content: bytes, *, quality: int, has_box: bool) -> bytes | None:
+    """A picture as another JPEG, with or without a box drawn into it; None if `content` is no picture."""
+    try:
+        image = Image.open(BytesIO(content)).convert("RGB")
+    except OSError:
+        return None
+    if has_box:
+        width, height = image.size
+        ImageDraw.Draw(image).rectangle((width // 3, height // 3, width // 2, height // 2), outline="#ffb000", width=2)
+    stream = BytesIO()
+    image.save(stream, "JPEG", quality=quality)
+    return stream.getvalue()
+
+
 def _light(taken_at: datetime) -> Light:
     return _DAY if 7 <= taken_at.hour < 19 else _NIGHT
 

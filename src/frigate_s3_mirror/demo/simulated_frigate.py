@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import base64
 import json
-import random
-import sqlite3
-import string
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeAlias
+from typing import TypeAlias
 
 from frigate_s3_mirror.demo import pictures
-from frigate_s3_mirror.demo.layout import Layout, SnapshotFile, layout_for
+from frigate_s3_mirror.demo.layout import SnapshotFile, layout_for
+from frigate_s3_mirror.demo.simulated_recordings import SimulatedRecordings
 
 CAMERAS = ("front_door", "back-yard", "garage")
 API_PRE_CAPTURE_SECONDS = 5.0  # an API event starts this long before its id's time, in every version
@@ -32,7 +27,6 @@ _END_ROW_PAUSE = (0.010, 0.020)
 _API_ROW_PAUSE = (0.050, 0.075)
 _END_ROW_AGE = (0.2, 1.1)  # the end row is seen this long after the end_time that it bears
 _BULK_TRANSACTION = 20_000
-_ID_LETTERS = string.ascii_lowercase + string.digits
 
 _INSERT = """
 INSERT INTO event (id, label, camera, start_time, end_time, zones, thumbnail, has_clip, has_snapshot,
@@ -65,10 +59,11 @@ Steps: TypeAlias = Generator[float, None, SimulatedEvent]
 """Something that takes time: yields the seconds until its next step, returns the event as it is then."""
 
 
-class SimulatedFrigate:
-    """A Frigate of one version under one folder: `config/frigate.db` and `media/frigate/clips`.
+class SimulatedFrigate(SimulatedRecordings):
+    """A Frigate of one version under one folder: `config/frigate.db` and `media/frigate`.
 
-    Methods may be called from any thread; a pause between two files does not hold up the others.
+    Methods may be called from any thread; a pause between two files does not hold up the others. `media_path` is the
+    media folder as rows name it, "/media/frigate" in the image; the default is where it really is.
     """
 
     def __init__(
@@ -79,21 +74,14 @@ class SimulatedFrigate:
         seed: int = 1,
         *,
         clean_copy: bool = True,
+        media_path: str | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.layout: Layout = layout_for(version)
-        self.cameras = tuple(cameras)
+        super().__init__(root, layout_for(version), cameras, seed, media_path=media_path, clock=clock)
         self.clean_copy = clean_copy
-        self.db_path = root / "config" / "frigate.db"
-        self.clips_dir = root / "media" / "frigate" / "clips"
-        self._clock = clock
         self._sleep = sleep
-        self._random = random.Random(seed)
-        self._lock = threading.RLock()
         self._events: dict[str, SimulatedEvent] = {}
-        self._make_folders()
-        self._connection = self._open_database()
 
     @property
     def events(self) -> list[SimulatedEvent]:
@@ -234,44 +222,6 @@ class SimulatedFrigate:
         path = self._snapshot_paths(event)[0] if with_path else None
         return replace(event, end_time=end_time, snapshot_path=path)
 
-    def close(self) -> None:
-        """Close the database, as a clean stop of Frigate does: SQLite then removes the WAL."""
-        self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _make_folders(self) -> None:
-        self.db_path.parent.mkdir(parents=True, exist_ok=True)
-        for name in ("cache", "review"):
-            (self.clips_dir / name).mkdir(parents=True, exist_ok=True)
-        if self.layout.thumbnails_in_files:
-            for camera in self.cameras:
-                (self.clips_dir / "thumbs" / camera).mkdir(parents=True, exist_ok=True)
-
-    def _open_database(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.db_path, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.executescript(self.layout.schema)
-        return connection
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
-
     def _play(self, steps: Steps) -> SimulatedEvent:
         while True:
             try:
@@ -292,7 +242,7 @@ class SimulatedFrigate:
     ) -> SimulatedEvent:
         with self._lock:
             camera = camera or self._random.choice(self.cameras)
-            letters = "".join(self._random.choices(_ID_LETTERS, k=6))
+            letters = self._id_letters()
         event_id = f"{round(id_time, 6)}-{letters}"
         return SimulatedEvent(event_id, camera, label, sub_label, round(start_time, 6), None, has_snapshot)
 

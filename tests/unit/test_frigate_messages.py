@@ -1,0 +1,50 @@
+"""The messages that tests publish are understood by the service as those of the real Frigate are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from frigate_messages import message
+from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
+from frigate_s3_mirror.frigate_messages import understand
+
+
+@pytest.mark.parametrize("version", ["0.14", "0.16", "0.17", "0.18"])
+def test_what_is_said_from_the_first_to_the_last_message(tmp_path: Path, version: str) -> None:
+    """New and update name the event with its sub label (a list of name and score), end says that it is over."""
+    with SimulatedFrigate(tmp_path, version) as frigate:
+        event = frigate.begin_event("garage", "person", "Bob")
+        new, update = (understand(message(event, kind, 5.5, version).encode()) for kind in ("new", "update"))
+        end = understand(message(frigate.end_event(event), "end", 5.5, version).encode())
+    assert new == update
+    assert new is not None
+    assert new.event is not None
+    assert (new.event.id, new.event.sub_label, new.picture_at, new.is_end) == (event.id, "Bob", 5.5, False)
+    assert end is not None
+    assert (end.event_id, end.event, end.is_end) == (event.id, None, True)
+
+
+def test_before_tells_what_changed(tmp_path: Path) -> None:
+    """The first message turns a false positive into an event, the last one gives it an end."""
+    with SimulatedFrigate(tmp_path) as frigate:
+        event = frigate.begin_event("garage")
+        new = json.loads(message(event, "new", 1.0))
+        end = json.loads(message(frigate.end_event(event), "end", 1.0))
+    assert (new["before"]["false_positive"], new["after"]["false_positive"]) == (True, False)
+    assert (new["before"]["snapshot"], new["after"]["snapshot"]["frame_time"]) == (None, 1.0)
+    assert end["before"]["end_time"] is None
+    assert end["after"]["end_time"] > event.start_time - 2
+
+
+def test_each_version_has_its_fields(tmp_path: Path) -> None:
+    """0.16 knows speed, path and severity; 0.18 says that the picture is a clean one."""
+    with SimulatedFrigate(tmp_path) as frigate:
+        event = frigate.begin_event("garage")
+    fields = {
+        version: set(json.loads(message(event, "new", 1.0, version))["after"]) for version in ("0.14", "0.16", "0.18")
+    }
+    assert {"path_data", "max_severity", "active"} < fields["0.16"] - fields["0.14"]
+    assert fields["0.18"] - fields["0.16"] == {"snapshot_clean", "computed_score"}
