@@ -15,6 +15,9 @@ class ClipPlayer {
     this.ahead.preload = "auto";
     this.ahead.muted = true;
     this.isRenewed = false;
+    this.isWatched = false; // the viewer wants it to play; an element that met an error calls itself paused
+    this.video.addEventListener("play", () => { this.isWatched = true; });
+    this.video.addEventListener("pause", () => { this.isWatched = this.video.ended; });
     this.video.addEventListener("timeupdate", () => this.loadAhead());
     this.video.addEventListener("ended", () => this.step(1));
     this.video.addEventListener("error", () => this.renew());
@@ -64,18 +67,16 @@ class ClipPlayer {
 
   // An address works for minutes only: after a long pause the segment is asked for once more, at the same place.
   renew() {
-    const at = this.video.currentTime;
-    const wasPlaying = !this.video.paused;
     if (this.isRenewed) {
       this.current.classList.add("bad");
       this.current.title = "This segment cannot be played";
-      if (wasPlaying) this.step(1);
+      if (this.isWatched) this.step(1);
       return;
     }
     this.isRenewed = true;
-    this.video.src = `${this.current.href}?again=${Date.now()}`;
-    this.video.addEventListener("loadedmetadata", () => { this.video.currentTime = at; }, { once: true });
-    if (wasPlaying) this.video.play().catch(() => {});
+    const at = this.video.currentTime;
+    this.video.src = `${this.current.href}?again=${Date.now()}#t=${at}`;
+    if (this.isWatched) this.video.play().catch(() => {});
   }
 
   tell() {
