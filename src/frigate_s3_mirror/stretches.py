@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 CHUNK = 256 * 1024
 """Bytes that are held in memory at a time."""
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 class NoSuchStretchError(Exception):
@@ -72,6 +72,17 @@ def of_file(descriptor: int, size: int, part: Wanted | None) -> Stretch:
         os.close(descriptor)
         raise
     return Stretch(begin, end, size, _chunks(os.fdopen(descriptor, "rb"), begin, end))
+
+
+def cut(chunks: Iterator[bytes], begin: int, end: int) -> Iterator[bytes]:
+    """The bytes from `begin` to `end` (not included) of what the chunks are together."""
+    at = 0
+    for chunk in chunks:
+        if piece := chunk[max(0, begin - at) : max(0, end - at)]:
+            yield piece
+        at += len(chunk)
+        if at >= end:
+            return
 
 
 def _chunks(file: BinaryIO, begin: int, end: int) -> Iterator[bytes]:

@@ -40,13 +40,15 @@ def running(frigate: SimulatedFrigate) -> SimulatedEvent:
 
 
 def mirrored(mirror: RunningMirror, frigate: SimulatedFrigate) -> tuple[str, SimulatedEvent]:
-    """The address of a mirror that has sent an event with its clip of three segments."""
+    """The address of a mirror that has sent an event with its clip of three segments, which only the bucket has."""
     mirror.start()
     address = address_of(mirror)
     event = running(frigate)
-    recorded(frigate, event)
+    segments = recorded(frigate, event)
     frigate.end_event(event)
     mirror.wait_for(lambda: mirror.log().count(".mp4 size=") == 3 and ".jpg size=" in mirror.log())
+    for segment in segments:
+        segment.path.unlink()
     return address, event
 
 
@@ -190,3 +192,18 @@ def test_without_script_each_segment_is_a_link(
     assert len(names(page)) == 3
     page.locator(".parts a").nth(1).click()
     page.wait_for_url(f"{rclone.endpoint_url}/**")
+
+
+def test_what_was_loaded_ahead_is_not_fetched_again(
+    rclone_proxy: WatchedTarget, frigate: SimulatedFrigate, mirror_for: MakeMirror, window: OpenWindow
+) -> None:
+    """Through the service, which says how long an answer may be kept, the bucket is asked for a segment once."""
+    address, event = mirrored(mirror_for(frigate, rclone_proxy, **CLIPS, S3_STATUS_PROXY="true"), frigate)
+    page = window().page
+    page.goto(f"{address}/event/{event.id}")
+    rclone_proxy.proxy.forget()
+    page.evaluate(WATCHED)
+    page.locator("video").evaluate("video => video.play()")
+    until_ended(page, 3)
+    asked = [e.path.rsplit("/", 1)[1] for e in rclone_proxy.proxy.requests("GET") if e.path.endswith(".mp4")]
+    assert sorted(asked) == [f"{name}.mp4" for name in names(page)[1:]]

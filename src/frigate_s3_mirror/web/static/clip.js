@@ -11,7 +11,7 @@ class ClipPlayer {
     this.list = section.querySelector("ol");
     this.now = section.querySelector("[data-now]");
     this.current = this.list.querySelector("a");
-    this.ahead = document.createElement("video"); // never shown: it only has the browser keep the next segment
+    this.ahead = document.createElement("video"); // never shown: the browser keeps what it loads, as far as the answers allow
     this.ahead.preload = "auto";
     this.ahead.muted = true;
     this.isRenewed = false;
