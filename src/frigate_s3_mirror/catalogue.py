@@ -21,6 +21,9 @@ _COLUMNS = (
     "attempts, last_error, event"
 )
 _PICTURE = Kind.SNAPSHOT.value
+_EXAMPLES = 5
+_SEARCHED = 200
+"""Entries that are looked through for examples of different events: a clip that is lost may have many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,8 @@ class Group:
     newest: float
     event_ids: tuple[str, ...]
     """Of the newest few."""
+    events: int
+    """How many events they are of: a clip has many entries."""
 
 
 class Catalogue:
@@ -114,8 +119,8 @@ class Catalogue:
         return shown, Place(shown[-1].happened_at, shown[-1].row) if len(found) > limit else None
 
     def event(self, event_id: str) -> list[Picture]:
-        """All objects of an event, its snapshot first."""
-        sql = f"SELECT {_COLUMNS} FROM object WHERE event_id = ?"  # noqa: S608
+        """All objects of an event but its clip, which can have hundreds; its snapshot first."""
+        sql = f"SELECT {_COLUMNS} FROM object WHERE event_id = ? AND kind <> 'clip'"  # noqa: S608
         found = [_picture(row) for row in self._connection.execute(sql, (event_id,))]
         return sorted(found, key=lambda picture: picture.kind != _PICTURE)
 
@@ -127,9 +132,10 @@ class Catalogue:
         return sorted({row[0] for row in rows if row[0]}), sorted({row[1] for row in rows if row[1]})
 
     def by_camera(self) -> dict[str, dict[str, int]]:
-        """Entries by camera and state."""
+        """Pictures by camera and state: segments of clips would drown what the proof counts."""
         table: dict[str, dict[str, int]] = {}
-        sql = "SELECT coalesce(camera, ''), state, count(*) FROM object GROUP BY camera, state ORDER BY camera"
+        sql = """SELECT coalesce(camera, ''), state, count(*) FROM object WHERE kind <> 'clip'
+                 GROUP BY camera, state ORDER BY camera"""
         for camera, state, count in self._connection.execute(sql):
             table.setdefault(camera, {})[state] = count
         return table
@@ -145,23 +151,20 @@ class Catalogue:
 
     def problems(self) -> list[Group]:
         """What is failed, lost, or waiting after a failure, the most frequent reason first within each state."""
-        sql = f"""SELECT state, {REASON}, count(*), max(happened_at) FROM object
+        sql = f"""SELECT state, {REASON}, count(*), max(happened_at), count(DISTINCT event_id) FROM object
                   WHERE state IN ('failed', 'expired') OR (state = 'pending' AND last_error IS NOT NULL)
                   GROUP BY 1, 2 ORDER BY 3 DESC LIMIT 200"""  # noqa: S608
         groups = [
-            Group(State(state), reason, count, newest, self._examples(state, reason))
-            for state, reason, count, newest in self._connection.execute(sql).fetchall()
+            Group(State(state), reason, count, newest, self._examples(state, reason), events)
+            for state, reason, count, newest, events in self._connection.execute(sql).fetchall()
         ]
         order = [State.FAILED, State.EXPIRED, State.PENDING]
         return sorted(groups, key=lambda group: order.index(group.state))
 
     def _examples(self, state: str, reason: str) -> tuple[str, ...]:
-        rows = self._connection.execute(
-            f"""SELECT event_id FROM object WHERE state = ? AND {REASON} = ?
-                ORDER BY happened_at DESC LIMIT 5""",  # noqa: S608
-            (state, reason),
-        )
-        return tuple(row[0] for row in rows)
+        sql = f"SELECT event_id FROM object WHERE state = ? AND {REASON} = ? ORDER BY happened_at DESC LIMIT ?"  # noqa: S608
+        rows = self._connection.execute(sql, (state, reason, _SEARCHED))
+        return tuple(dict.fromkeys(row[0] for row in rows))[:_EXAMPLES]
 
 
 @contextmanager

@@ -121,7 +121,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
-REASON = "replace(coalesce(last_error, ''), coalesce(source, ''), 'The file')"
+REASON = """replace(replace(coalesce(last_error, ''), coalesce(source, ''), 'The file'),
+                    replace(coalesce(source, ''), 'recording:', ''), 'The file')"""
 """SQL: why an entry is not in the bucket, in words that are the same for all files that share the fate."""
 
 

@@ -12,6 +12,7 @@ from frigate_s3_mirror.events import Filters, FrigateError
 from frigate_s3_mirror.health import Health
 from frigate_s3_mirror.ledger import FILE_NAME, LOCK_NAME, Ledger
 from frigate_s3_mirror.lifecycle import State
+from frigate_s3_mirror.running import running_events
 from frigate_s3_mirror.scan import FrigateScan, Proof
 from frigate_s3_mirror.settings import Settings
 
@@ -30,7 +31,7 @@ class Status:
     counts: dict[str, int]
     """Pictures by state."""
     clips: dict[str, int] | None
-    """Parts of clips by state, None where there never were any."""
+    """Files of clips (segments and playlists) by state, None where there never were any."""
     backlog: int
     lag_seconds: float
     retrying: int
@@ -43,6 +44,10 @@ class Status:
     failures: list[Problem]
     proof: dict[str, Proof] | None
     """For "24 h" and "7 d"; None when Frigate's database cannot be read."""
+    in_progress: int = 0
+    """Events that run now and of which the bucket already has something."""
+    live_picture_at: float | None = None
+    """When S3 took the newest picture of one of them."""
 
     def to_dict(self) -> dict[str, Any]:
         """The status as JSON-ready values."""
@@ -63,6 +68,7 @@ def read_status(settings: Settings, now: float) -> Status:
         oldest = ledger.oldest_pending()
         last = ledger.last_uploaded()
         running = is_running(ledger_dir)
+        in_progress = running_events(settings, now) if running else []
         return Status(
             running=running,
             version=facts.get("version"),
@@ -81,6 +87,8 @@ def read_status(settings: Settings, now: float) -> Status:
             waiting=[p for p in ledger.problems(State.PENDING, limit=_SHOWN_PROBLEMS) if p.error],
             failures=ledger.problems(State.FAILED, State.EXPIRED, limit=_SHOWN_PROBLEMS),
             proof=_proof(settings, ledger.path, now),
+            in_progress=len(in_progress),
+            live_picture_at=max((e.picture.uploaded_at for e in in_progress if e.picture is not None), default=None),
         )
     finally:
         ledger.close()

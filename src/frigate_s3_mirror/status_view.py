@@ -80,12 +80,30 @@ def _progress(status: Status, now: float) -> Text:
     if status.s3_answered_at is not None:
         answered = f"{format_duration(max(0.0, now - status.s3_answered_at))} ago"
     text = Text(f"Backlog {status.backlog:,}, lag {lag}, tried before {status.retrying:,}\n")
+    if status.clips is not None:
+        text.append(f"{_clips(status.clips)}\n")
+    if status.in_progress:
+        text.append(f"{_in_progress(status, now)}\n")
     text.append(f"S3 answered {answered}\nLast upload ")
     if status.last_upload_at is None:
         return text.append("none yet")
     when = datetime.fromtimestamp(status.last_upload_at, UTC).astimezone()
     ago = format_duration(max(0.0, now - status.last_upload_at))
     return text.append(f"{when:%Y-%m-%d %H:%M:%S} ({ago} ago)\n  {status.last_upload_key}")
+
+
+def _clips(counts: dict[str, int]) -> str:
+    return (
+        f"Clips {counts['uploaded']:,} files in the bucket, {counts['pending']:,} waiting, "
+        f"{counts['failed']:,} failed, {counts['expired']:,} lost"
+    )
+
+
+def _in_progress(status: Status, now: float) -> str:
+    line = f"In progress now: {status.in_progress:,} {'event' if status.in_progress == 1 else 'events'}"
+    if status.live_picture_at is None:
+        return line
+    return f"{line}, newest live picture {format_duration(max(0.0, now - status.live_picture_at))} ago"
 
 
 def _problems(problems: list[Problem]) -> Table:

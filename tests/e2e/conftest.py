@@ -53,8 +53,11 @@ def window(browser: Browser) -> Iterator[OpenWindow]:
 
     @contextmanager
     def closing() -> Iterator[OpenWindow]:
-        def open_window(*, scheme: str = "light", width: int = 1280, height: int = 900) -> Visit:
-            context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": height})  # type: ignore[arg-type]
+        def open_window(*, scheme: str = "light", width: int = 1280, height: int = 900, script: bool = True) -> Visit:
+            context = browser.new_context(
+                color_scheme=scheme,  # type: ignore[arg-type]
+                viewport={"width": width, "height": height}, java_script_enabled=script,
+            )  # fmt: skip
             opened.append(Visit(context))
             return opened[-1]
 

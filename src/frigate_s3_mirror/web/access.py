@@ -43,6 +43,17 @@ class Access:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         return (scheme.lower() == "bearer" and _same(given.strip(), self.token)) or self.is_session(cookie)
 
+    def ticket(self, path: str, until: int) -> str:
+        """A query that opens this one address for a program that cannot sign in; `until` in unix seconds."""
+        return "" if self.token is None else f"?until={until}&ticket={self._sign('ticket', f'{until} {path}')}"
+
+    def has_ticket(self, path: str, query: Mapping[str, str], now: float) -> bool:
+        """Whether the query is a ticket of ours for this address that is still good at `now` (unix seconds)."""
+        until = query.get("until", "")
+        if not (until.isdecimal() and until.isascii() and len(until) < 12 and int(until) > now):
+            return False
+        return _same(query.get("ticket", ""), self._sign("ticket", f"{until} {path}"))
+
     def signs_in(self, given: str, now: float) -> bool | None:
         """Whether this is the token; None while there were too many wrong ones. `now`: monotonic seconds."""
         self._failures = [at for at in self._failures if at > now - _PAUSE_SECONDS]

@@ -33,12 +33,14 @@ from frigate_s3_mirror.catalogue import Catalogue, Picture, Wanted, open_catalog
 from frigate_s3_mirror.health import Health
 from frigate_s3_mirror.ledger import FILE_NAME, Ledger, LedgerError
 from frigate_s3_mirror.live_ledger import LiveLedger, LivePicture
+from frigate_s3_mirror.running import running_events
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.status import Status, read_status
 from frigate_s3_mirror.units import format_duration, format_size
 from frigate_s3_mirror.web import views
 from frigate_s3_mirror.web.access import SESSION_COOKIE, Access
+from frigate_s3_mirror.web.clips import ClipPages
 from frigate_s3_mirror.web.metrics import Metrics
 from frigate_s3_mirror.web.pictures import Pictures
 from frigate_s3_mirror.web.remembered import Remembered
@@ -52,7 +54,6 @@ LIVE_SECONDS = 2.0
 _KEEP_ALIVE_LOOKS = 8
 _OPEN_PATHS = ("/healthz", "/sign-in", "/static/")
 _LONGEST_FORM = 100_000
-_LONGEST_PROGRESS = 86_400.0
 
 Answer = TypeVar("Answer")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -68,6 +69,7 @@ class StatusApp:
         self.access = Access(token.get_secret_value() if token is not None else None)
         self.metrics = Metrics(self.status_or_none)
         self.pictures = Pictures(settings)
+        self.clips = ClipPages(settings, self.pictures, self.access)
         self.status = Remembered(lambda: read_status(settings, time.time()))
         self._by_camera = Remembered(lambda: self._asked(Catalogue.by_camera))
         self._names = Remembered(lambda: self._asked(Catalogue.names))
@@ -85,6 +87,7 @@ class StatusApp:
             Route("/event/{event_id}", self.event),
             Route("/picture/{event_id}", self.picture),
             Route("/live-picture/{event_id}/{number:int}", self.live_picture),
+            *self.clips.routes(),
             Route("/problems", self.problems),
             Route("/retry", self.retry, methods=["POST"]),
             Route("/sign-in", self.sign_in, methods=["GET", "POST"]),
@@ -106,7 +109,7 @@ class StatusApp:
         if not self.access.knows_host(request.headers.get("host", ""), self._own_host):
             sentence = "This name is not served without S3_STATUS_TOKEN; open http://127.0.0.1 instead.\n"
             response: Response = PlainTextResponse(sentence, 421)
-        elif request.url.path.startswith(_OPEN_PATHS) or self.access.may_look(request.headers, cookie):
+        elif self._may_come_in(request, cookie):
             response = await call_next(request)
         elif "text/html" in request.headers.get("accept", ""):
             response = self._page("sign_in.html", request, 401, wrong="")
@@ -114,18 +117,27 @@ class StatusApp:
             response = JSONResponse({"error": "This needs S3_STATUS_TOKEN as a bearer token."}, 401)
         if response.status_code == 401:
             response.headers["WWW-Authenticate"] = "Bearer"
-        response.headers.update(self._strict_headers(request))
+        for name, value in self._strict_headers(request).items():
+            response.headers.setdefault(name, value)
         return response
 
+    def _may_come_in(self, request: Request, cookie: str | None) -> bool:
+        path = request.url.path
+        return (
+            path.startswith(_OPEN_PATHS)
+            or self.access.may_look(request.headers, cookie)
+            or (path.startswith("/clip/") and self.access.has_ticket(path, request.query_params, time.time()))
+        )
+
     def _strict_headers(self, request: Request) -> dict[str, str]:
-        images = "'self'"
+        shown = "'self'"
         if not request.url.path.startswith(_OPEN_PATHS) and not self.settings.status_proxy:
             with contextlib.suppress(StoreError):
-                images += f" {self.pictures.bucket_origin}"
+                shown += f" {self.pictures.bucket_origin}"
         headers = {
             "Content-Security-Policy": (
-                f"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src {images}; "
-                "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+                f"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src {shown}; "
+                f"media-src {shown}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
             ),
             "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "no-referrer",
@@ -165,7 +177,7 @@ class StatusApp:
             "uploads_chart": uploads,
             "sizes_chart": sizes,
             "cameras": self._by_camera(),
-            "in_progress": self._live(lambda live: live.in_progress(time.time() - _LONGEST_PROGRESS)),
+            "in_progress": running_events(self.settings, time.time()),
             "newest": newest[0] if newest else None,
             "origin": self.pictures.origin(newest[0] if newest else None),
             "shown_settings": views.settings_shown(self.settings),
@@ -192,20 +204,27 @@ class StatusApp:
         }
 
     async def event(self, request: Request) -> Response:
-        """One event: its picture and all that is known of it."""
-        event_id = request.path_params["event_id"]
-        found = await run_sync(self._objects, event_id)
-        if not found:
+        """One event: its picture and all that is known of it; while it runs, what the bucket has so far."""
+        values = await run_sync(self._event_values, request.path_params["event_id"])
+        if values["subject"] is None:
             return await self.not_found(request, None)
-        return self._page(
-            "event.html",
-            request,
-            picture=found[0],
-            others=found[1:],
-            while_it_ran=await run_sync(self._live, lambda live: live.of_event(event_id)),
-            origin=await run_sync(self.pictures.origin, found[0]),
-            link=views.frigate_link(self.settings, event_id),
-        )
+        return self._page("event.html", request, **values)
+
+    def _event_values(self, event_id: str) -> dict[str, Any]:
+        found = self._objects(event_id)
+        clip = self.clips.shown(event_id)
+        while_it_ran = self._live(lambda live: live.of_event(event_id))
+        picture = found[0] if found else None
+        return {
+            "event_id": event_id,
+            "subject": picture or clip["clip"] or (while_it_ran[0] if while_it_ran else None),
+            "picture": picture,
+            "others": found[1:],
+            "while_it_ran": while_it_ran,
+            "origin": self.pictures.origin(picture),
+            "link": views.frigate_link(self.settings, event_id),
+            **clip,
+        }
 
     async def picture(self, request: Request) -> Response:
         """The picture: by a presigned address, or from here."""

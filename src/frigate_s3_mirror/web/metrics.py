@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from frigate_s3_mirror import __version__
 from frigate_s3_mirror.entries import Outcome
 from frigate_s3_mirror.health import Health
+from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.status import Status
 
@@ -34,6 +35,10 @@ class Metrics:
         self._lags = Histogram(
             "event_lag_seconds", "Time from an event's end to S3's acknowledgement.", buckets=_LAGS, **common  # type: ignore[arg-type]
         )  # fmt: skip
+        self._segments = Counter(
+            "clip_segments", "What became of attempts to upload segments.", ["camera", "result"], **common  # type: ignore[arg-type]
+        )  # fmt: skip
+        self._segment_bytes = Counter("clip_bytes", "Bytes of segments.", ["camera"], **common)  # type: ignore[arg-type]
         self._live = Counter("live_pictures", "Pictures of running events.", ["camera", "result"], **common)  # type: ignore[arg-type]
         self.registry.register(_LedgerCollector(read))
         ProcessCollector(registry=self.registry)
@@ -41,13 +46,26 @@ class Metrics:
     def settled(self, outcomes: Sequence[Outcome]) -> None:
         """Count outcomes that the ledger holds."""
         for outcome in outcomes:
-            camera = outcome.entry.event.camera
-            if outcome.state in _RESULTS:
-                self._uploads.labels(camera, _RESULTS[outcome.state]).inc()
-            if outcome.state is State.UPLOADED and outcome.uploaded_at is not None:
-                self._bytes.labels(camera).inc(outcome.size_bytes or 0)
-                self._durations.observe(outcome.duration_seconds)
-                self._lags.observe(max(0.0, outcome.uploaded_at - outcome.entry.happened_at))
+            if outcome.entry.kind is not Kind.CLIP:
+                self._count(outcome)
+            elif outcome.entry.part:  # and no playlist
+                self._count_segment(outcome)
+
+    def _count(self, outcome: Outcome) -> None:
+        camera = outcome.entry.event.camera
+        if outcome.state in _RESULTS:
+            self._uploads.labels(camera, _RESULTS[outcome.state]).inc()
+        if outcome.state is State.UPLOADED and outcome.uploaded_at is not None:
+            self._bytes.labels(camera).inc(outcome.size_bytes or 0)
+            self._durations.observe(outcome.duration_seconds)
+            self._lags.observe(max(0.0, outcome.uploaded_at - outcome.entry.happened_at))
+
+    def _count_segment(self, outcome: Outcome) -> None:
+        camera = outcome.entry.event.camera
+        if outcome.state in _RESULTS:
+            self._segments.labels(camera, _RESULTS[outcome.state]).inc()
+        if outcome.state is State.UPLOADED:
+            self._segment_bytes.labels(camera).inc(outcome.size_bytes or 0)
 
     def live_picture(self, camera: str, result: str) -> None:
         """Count a picture of a running event: "sent" or "failed"."""
@@ -76,7 +94,8 @@ class _LedgerCollector(Collector):
         status = self._read()
         if status is None:
             return
-        yield _gauge("backlog", "Objects that wait for upload.", status.backlog)
+        yield _gauge("backlog", "Objects that wait for upload, without clips.", status.backlog)
+        yield _gauge("clip_backlog", "Files of clips that wait for upload.", (status.clips or {}).get(State.PENDING))
         yield _gauge("lag_seconds", "Age of the oldest object that waits.", status.lag_seconds)
         yield _labelled("objects", "Objects in the ledger by state.", "state", status.counts)
         health = {name.value: float(name.value == status.health) for name in Health}

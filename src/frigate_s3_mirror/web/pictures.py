@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from frigate_s3_mirror.catalogue import Picture
 from frigate_s3_mirror.frigate_access import access
 from frigate_s3_mirror.lifecycle import State
-from frigate_s3_mirror.s3 import ObjectStore
 from frigate_s3_mirror.s3_errors import StoreError
+from frigate_s3_mirror.s3_reading import ReadingStore
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sources import (
     DiskFiles,
@@ -50,23 +50,27 @@ class Pictures:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._store: ObjectStore | None = None
+        self._store: ReadingStore | None = None
         self._may_read = True
         self._ask_at = 0.0
         self._bucket_origin: str | None = None
         self.proxied = settings.status_proxy
 
     @property
-    def store(self) -> ObjectStore:
+    def store(self) -> ReadingStore:
         """Made at the first use."""
         if self._store is None:
-            self._store = ObjectStore(self._settings)
+            self._store = ReadingStore(self._settings)
         return self._store
 
     def origin(self, picture: Picture | None) -> Origin:
         """Where pictures like this one come from; asks S3 at most every ten minutes."""
-        if picture is not None and picture.key is not None and time.monotonic() >= self._ask_at:
-            self._may_read = self._reads(picture.key)
+        return self.origin_of(None if picture is None else picture.key)
+
+    def origin_of(self, key: str | None) -> Origin:
+        """The same by a key that the bucket should have."""
+        if key is not None and time.monotonic() >= self._ask_at:
+            self._may_read = self._reads(key)
             self._ask_at = time.monotonic() + _ASK_AGAIN_SECONDS
         return Origin.BUCKET if self._may_read else Origin.LOCAL
 
@@ -86,9 +90,13 @@ class Pictures:
             return None
         return self.address_of(picture.key)
 
-    def address_of(self, key: str) -> str:
+    def address_of(self, key: str, seconds: float = LINK_SECONDS) -> str:
         """A presigned address of any key."""
-        return self.store.presigned(key, LINK_SECONDS)
+        return self.store.presigned(key, seconds)
+
+    def is_served_here(self, key: str) -> bool:
+        """Whether a browser gets objects like this from this server, and not by a presigned address."""
+        return self.proxied or self.origin_of(key) is Origin.LOCAL
 
     def read(self, picture: Picture) -> Bytes | None:
         """The picture itself, from the bucket or from this machine; None when neither has it."""
