@@ -15,14 +15,12 @@ from frigate_s3_mirror.events import Filters, FrigateDatabase, FrigateError
 from frigate_s3_mirror.keys import metadata_document
 from frigate_s3_mirror.s3 import LARGE_BODY, PART, parts_etag
 from frigate_s3_mirror.sending import Body
-from frigate_s3_mirror.sources import Files, SourceRefusedError, SourceVanishedError
+from frigate_s3_mirror.sources import RECORDING, Files, SourceRefusedError, SourceVanishedError
 from frigate_s3_mirror.spool import Spool
 
 ROW_THUMBNAIL = "row:thumbnail"
 ROW_METADATA = "row:metadata"
 PLAYLIST = "ledger:playlist"
-RECORDING = "recording:"
-"""What the source of a segment begins with; its path below the recordings folder follows."""
 
 
 class BodyReader:

@@ -235,11 +235,9 @@ def _say_what_is_left(ledger: Ledger, *problems: str | None) -> None:
     for problem in problems:
         if problem:
             logger().error("S3 snapshot mirror: %s", problem)
-    if counts[State.PENDING]:
-        logger().error(
-            "S3 snapshot mirror: %d are not in the bucket yet; the next run sends them", counts[State.PENDING]
-        )
-    for lost in ledger.problems(State.FAILED, State.EXPIRED, limit=20):
+    if waiting := ledger.backlog():
+        logger().error("S3 snapshot mirror: %d are not in the bucket yet; the next run sends them", waiting)
+    for lost in ledger.problems(State.FAILED, State.EXPIRED, limit=20, with_clips=True):
         logger().error(
             "S3 snapshot mirror: not in the bucket event=%s camera=%s: %s", lost.event_id, lost.camera, lost.error
         )

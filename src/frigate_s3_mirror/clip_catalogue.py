@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
-from frigate_s3_mirror.bodies import RECORDING
 from frigate_s3_mirror.clips import ClipPart, clip_parts
 from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.lifecycle import State
+from frigate_s3_mirror.sources import RECORDING
 
 _ROWS = """SELECT part = '', state, count(*), max(camera), max(label), min(start_time) FROM object
            WHERE event_id = ? AND kind = 'clip' GROUP BY 1, 2"""

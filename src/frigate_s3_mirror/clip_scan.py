@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from frigate_s3_mirror.bodies import PLAYLIST, RECORDING
+from frigate_s3_mirror.bodies import PLAYLIST
 from frigate_s3_mirror.entries import Entry
 from frigate_s3_mirror.events import Event, Filters, event_of
 from frigate_s3_mirror.keys import clip_key_for, segment_name
@@ -20,6 +20,7 @@ from frigate_s3_mirror.ledger import DESTINATION
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.scan import JoinedDatabases
 from frigate_s3_mirror.settings import Settings
+from frigate_s3_mirror.sources import RECORDING
 
 LONGEST_SEGMENT = 600.0
 """Seconds; Frigate discards longer ones (MAX_SEGMENT_DURATION)."""

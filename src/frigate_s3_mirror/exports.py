@@ -73,8 +73,7 @@ class Exports:
             self._tell(error)
 
     def _write_failed(self) -> None:
-        lost = self._ledger.problems(State.FAILED, State.EXPIRED, limit=_MOST_PROBLEMS)
-        self._files.write_failed([problem for problem in lost if problem.kind != Kind.CLIP])
+        self._files.write_failed(self._ledger.problems(State.FAILED, State.EXPIRED, limit=_MOST_PROBLEMS))
 
     def _tell(self, error: OSError) -> None:
         if not self._told:

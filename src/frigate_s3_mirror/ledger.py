@@ -464,13 +464,17 @@ class Ledger:
         return int(self.connection.execute("SELECT count(*) FROM object WHERE state = 'pending'").fetchone()[0])
 
     def retrying(self) -> int:
-        """Pending entries that were tried at least once."""
-        sql = "SELECT count(*) FROM object WHERE state = 'pending' AND (attempts > 0 OR deferrals > 0)"
+        """Pending pictures that were tried at least once."""
+        sql = (
+            "SELECT count(*) FROM object WHERE state = 'pending' AND (attempts > 0 OR deferrals > 0) AND kind <> 'clip'"
+        )
         return int(self.connection.execute(sql).fetchone()[0])
 
     def next_retry(self, now: float) -> float | None:
-        """When the first of the entries that were tried before is tried again (unix seconds), or None."""
-        sql = "SELECT min(next_attempt_at) FROM object WHERE state = 'pending' AND next_attempt_at > ?"
+        """When the first of the pictures that were tried before is tried again (unix seconds), or None."""
+        sql = (
+            "SELECT min(next_attempt_at) FROM object WHERE state = 'pending' AND next_attempt_at > ? AND kind <> 'clip'"
+        )
         found = self.connection.execute(sql, (now,)).fetchone()[0]
         return None if found is None else float(found)
 
@@ -500,11 +504,12 @@ class Ledger:
         ):
             yield row[0]
 
-    def problems(self, *states: State, limit: int = 1000) -> list[Problem]:
-        """Entries in these states, newest first."""
+    def problems(self, *states: State, limit: int = 1000, with_clips: bool = False) -> list[Problem]:
+        """Pictures in these states, newest first; the parts of clips among them when asked for."""
         marks = ",".join("?" * len(states))
+        which = "" if with_clips else "AND kind <> 'clip'"
         sql = f"""SELECT event_id, camera, kind, state, attempts, last_error, happened_at FROM object
-                  WHERE state IN ({marks}) ORDER BY happened_at DESC LIMIT ?"""  # noqa: S608
+                  WHERE state IN ({marks}) {which} ORDER BY happened_at DESC LIMIT ?"""  # noqa: S608
         return [
             Problem(row[0], row[1], row[2], State(row[3]), row[4], row[5], row[6])
             for row in self.connection.execute(sql, (*states, limit))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import unquote
 
-from frigate_s3_mirror.bodies import PLAYLIST, RECORDING
+from frigate_s3_mirror.bodies import PLAYLIST
 from frigate_s3_mirror.entries import Entry, Outcome
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.keys import KeyParts, parse_key, recording_path
@@ -18,6 +18,7 @@ from frigate_s3_mirror.lifetime import StateLock
 from frigate_s3_mirror.s3 import Listed, ObjectStore, Stored
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.settings import Settings
+from frigate_s3_mirror.sources import RECORDING
 
 Advance = Callable[[int, int | None], None]
 """Takes how many objects were looked at, and of how many (None: not known)."""

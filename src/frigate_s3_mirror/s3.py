@@ -53,6 +53,7 @@ class Upload:
     metadata: dict[str, str]
     storage_class: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
+    cache_control: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,8 @@ class ObjectStore:
         attributes: dict[str, str] = {"Content-Type": upload.content_type, **upload.metadata}
         if upload.storage_class is not None:
             attributes["Storage-Class"] = upload.storage_class
+        if upload.cache_control is not None:
+            attributes["Cache-Control"] = upload.cache_control
         small = isinstance(upload.body, bytes)
         store = self._store if upload.size_bytes <= _SMALL else self._patient_store
         try:

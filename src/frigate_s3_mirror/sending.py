@@ -18,6 +18,9 @@ from frigate_s3_mirror.s3 import Store, Stored, Upload, md5_of_etag
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.settings import Settings
 
+_NEVER_CHANGES = "private, max-age=86400, immutable"
+"""For segments: what a player has loaded ahead it need not fetch, and pay for, once more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Body:
@@ -94,6 +97,7 @@ class Sender:
             metadata=metadata,
             storage_class=self._storage_class,
             tags=policies.tags(entry.kind.value, self._settings),
+            cache_control=_NEVER_CHANGES if entry.part else None,
         )
 
     def doubt(self, rows: Iterable[int]) -> None:

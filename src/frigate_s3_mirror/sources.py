@@ -17,6 +17,9 @@ from typing import Protocol
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
 
+RECORDING = "recording:"
+"""What the source of a segment begins with; its path below the recordings folder follows."""
+
 
 class SourceVanishedError(Exception):
     """The file is not there any more."""
@@ -122,7 +125,7 @@ def open_source(folder: Path, source: str) -> tuple[int, int]:
     """
     path = f"{folder}/{source}"
     if "/" in source and not Path(path).resolve().is_relative_to(folder.resolve()):
-        raise SourceRefusedError(f"{source} leads out of the clips folder and is refused")
+        raise SourceRefusedError(f"{source} leads out of its folder and is refused")
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:

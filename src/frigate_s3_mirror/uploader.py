@@ -26,7 +26,7 @@ from frigate_s3_mirror.retry import Breaker, Circuit, Concurrency, ErrorClass
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.sending import Sender
 from frigate_s3_mirror.settings import Settings
-from frigate_s3_mirror.sources import SourceRefusedError, SourceUnreachableError, SourceVanishedError
+from frigate_s3_mirror.sources import RECORDING, SourceRefusedError, SourceUnreachableError, SourceVanishedError
 
 # Seconds that an outcome waits for others, so that they share a trip to the disk. What S3 has and the ledger not yet is
 # sent again after a kill, so a burst waits shortly; in a long backlog the same few are nothing.
@@ -324,7 +324,7 @@ class Uploader:
             entry.attempts,
             entry.deferrals,
             0.0,
-            f"{entry.source} vanished before it was uploaded.",
+            f"{entry.source.removeprefix(RECORDING)} vanished before it was uploaded.",
         )
 
     def _refused(self, entry: Entry, error: StoreError) -> Outcome:

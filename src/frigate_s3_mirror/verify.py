@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from frigate_s3_mirror.bodies import RECORDING
 from frigate_s3_mirror.entries import Entry
 from frigate_s3_mirror.events import Filters, FrigateError
 from frigate_s3_mirror.frigate_access import access
@@ -27,7 +26,7 @@ from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.scan import FrigateScan
 from frigate_s3_mirror.scope import Scope
 from frigate_s3_mirror.settings import Settings
-from frigate_s3_mirror.sources import Files, SourceRefusedError, SourceUnreachableError, SourceVanishedError
+from frigate_s3_mirror.sources import RECORDING, Files, SourceRefusedError, SourceUnreachableError, SourceVanishedError
 
 Advance = Callable[[str, int, int | None], None]
 """Takes what is being done, how far it is, and of how many."""

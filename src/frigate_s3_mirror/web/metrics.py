@@ -97,7 +97,7 @@ class _LedgerCollector(Collector):
         yield _gauge("backlog", "Objects that wait for upload, without clips.", status.backlog)
         yield _gauge("clip_backlog", "Files of clips that wait for upload.", (status.clips or {}).get(State.PENDING))
         yield _gauge("lag_seconds", "Age of the oldest object that waits.", status.lag_seconds)
-        yield _labelled("objects", "Objects in the ledger by state.", "state", status.counts)
+        yield _labelled("objects", "Pictures in the ledger by state.", "state", status.counts)
         health = {name.value: float(name.value == status.health) for name in Health}
         yield _labelled("health", "1 for the health of now, 0 for the others.", "state", health)
         windows = {window.replace(" ", ""): proof.missing for window, proof in (status.proof or {}).items()}
