@@ -15,7 +15,6 @@ from starlette.routing import Route
 
 from frigate_s3_mirror.clip_catalogue import KnownSegment, began_at, clip_of, known_segment
 from frigate_s3_mirror.clips import ClipPart, clip_parts, playlist
-from frigate_s3_mirror.frigate_access import access
 from frigate_s3_mirror.keys import CONTENT_TYPES
 from frigate_s3_mirror.ledger import FILE_NAME, Ledger
 from frigate_s3_mirror.s3_errors import StoreError
@@ -114,7 +113,7 @@ class ClipPages:
         if segment.recording is None:
             return None
         try:
-            return of_file(*access(self._settings).recordings.open(segment.recording), part)
+            return of_file(*self._pictures.frigate.recordings.open(segment.recording), part)
         except (SourceVanishedError, SourceRefusedError, SourceUnreachableError):
             return None
 

@@ -55,6 +55,8 @@ class Pictures:
         self._ask_at = 0.0
         self._bucket_origin: str | None = None
         self.proxied = settings.status_proxy
+        self.frigate = access(settings)
+        """Kept: over the API it holds connections."""
 
     @property
     def store(self) -> ReadingStore:
@@ -111,7 +113,7 @@ class Pictures:
         if picture.source is None or ":" in picture.source:
             return None
         spool = DiskFiles(self._settings.ledger_dir / FOLDER_NAME)
-        for files, name in ((access(self._settings).pictures, picture.source), (spool, kept_name(picture.source))):
+        for files, name in ((self.frigate.pictures, picture.source), (spool, kept_name(picture.source))):
             if (content := _content(files, name)) is not None:
                 return Bytes(content, _media_type(picture.source))
         return None
