@@ -34,6 +34,7 @@ DOCUMENT = ROOT / "docs" / "monitoring.md"
 METRIC_NAMES = (
     "frigate_s3_mirror_backlog",
     "frigate_s3_mirror_build_info",
+    "frigate_s3_mirror_clip_backlog",
     "frigate_s3_mirror_event_lag_seconds_bucket",
     "frigate_s3_mirror_event_lag_seconds_count",
     "frigate_s3_mirror_event_lag_seconds_sum",
@@ -50,6 +51,12 @@ METRIC_NAMES = (
     "frigate_s3_mirror_uploads_total",
 )
 """The samples of the service at /metrics."""
+MORE_NAMES = (
+    "frigate_s3_mirror_clip_bytes_total",
+    "frigate_s3_mirror_clip_segments_total",
+    "frigate_s3_mirror_live_pictures_total",
+)
+"""Those that are there once a clip, or a live picture, was sent."""
 TOKEN = "a-token-of-the-tests"
 _VARIABLES = {"$__rate_interval": "5m", "$instance": ".*", "$camera": ".*"}
 _NAME = re.compile(r"\bfrigate_s3_mirror_\w+")
@@ -98,7 +105,7 @@ def test_commands_settings_and_metrics_of_the_texts_exist() -> None:
         named = set(re.findall(r"`(?:[A-Z0-9_]+=\S+ )?frigate-s3-mirror ([a-z-]+)", text))
         assert named <= commands
         assert set(re.findall(r"\bS3_[A-Z0-9_]+\b", text)) <= variables
-        assert set(_NAME.findall(text)) <= set(METRIC_NAMES)
+        assert set(_NAME.findall(text)) <= {*METRIC_NAMES, *MORE_NAMES}
 
 
 def test_the_document_tells_of_each_alert() -> None:
