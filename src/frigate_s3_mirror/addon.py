@@ -26,7 +26,7 @@ from frigate_s3_mirror.addon_options import (
 from frigate_s3_mirror.command_line import EXIT_CONFIGURATION, say
 from frigate_s3_mirror.environment import SettingsError, load
 from frigate_s3_mirror.logs import logger, set_up
-from frigate_s3_mirror.settings import reason
+from frigate_s3_mirror.setting_rules import reason
 
 DATA = Path("/data")
 SUPERVISOR = "http://supervisor"

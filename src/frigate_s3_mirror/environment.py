@@ -14,7 +14,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from frigate_s3_mirror.settings import Settings, reason
+from frigate_s3_mirror.setting_rules import reason
+from frigate_s3_mirror.settings import Settings
 
 INTERNAL_NAMES = frozenset({"S3_MIRROR_PARENT_PIPE", "S3_MIRROR_PARENT_PID", "S3_MIRROR_INIT", "S3_MIRROR_LIB"})
 SECRET_NAMES = frozenset(

@@ -4,61 +4,45 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-import re
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from frigate_s3_mirror import providers
+from frigate_s3_mirror import setting_rules as rules
 from frigate_s3_mirror.database_words import COPY_NAME
 from frigate_s3_mirror.kinds import Kind
+from frigate_s3_mirror.setting_rules import TEMPLATE_FIELDS
 from frigate_s3_mirror.units import parse_duration, parse_rate, parse_size
 
 DEFAULT_TEMPLATE = "{prefix}/{camera}/{date}/{event_id}-{timestamp}"
 INNER_PORT = 5001
 """Frigate's API inside of its container: paths without `/api`, no login, no files."""
-TEMPLATE_FIELDS = (
-    "prefix", "camera", "label", "date", "year", "month", "day", "hour", "time", "timestamp", "event_id",
-)  # fmt: skip
-
-
-def _split(value: object) -> object:
-    return tuple(p.strip() for p in value.split(",") if p.strip()) if isinstance(value, str) else value
-
 
 Duration = Annotated[float, BeforeValidator(lambda v: parse_duration(v) if isinstance(v, str) else v)]
 Size = Annotated[int, BeforeValidator(lambda v: parse_size(v) if isinstance(v, str) else v)]
 Rate = Annotated[int, BeforeValidator(lambda v: parse_rate(v) if isinstance(v, str) else v)]
-Patterns = Annotated[tuple[str, ...], BeforeValidator(_split)]
-Kinds = Annotated[tuple[Kind, ...], BeforeValidator(_split)]
-Severities = Annotated[tuple[Literal["alert", "detection"], ...], BeforeValidator(_split)]
-
-
-def _without_password(url: str) -> str:
-    return re.sub(r"//[^/@]*@", "//***@", url)
-
-
-def reason(error: OSError | UnicodeDecodeError) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else "not text"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+Patterns = Annotated[tuple[str, ...], BeforeValidator(rules.split)]
+Kinds = Annotated[tuple[Kind, ...], BeforeValidator(rules.split), AfterValidator(rules.artifacts)]
+Severities = Annotated[tuple[Literal["alert", "detection"], ...], BeforeValidator(rules.split)]
+Bucket = Annotated[str, AfterValidator(rules.bucket_name)]
+AccessKey = Annotated[str, BeforeValidator(rules.without_white_space)]
+SecretKey = Annotated[SecretStr, BeforeValidator(rules.without_white_space)]
+Region = Annotated[str, Field(min_length=1), BeforeValidator(rules.without_white_space)]
+Prefix = Annotated[str, AfterValidator(rules.key_prefix)]
+Template = Annotated[str, AfterValidator(rules.key_template)]
+TimeZone = Annotated[str, AfterValidator(rules.time_zone)]
+Endpoint = Annotated[str, AfterValidator(rules.endpoint)]
+Broker = Annotated[str, AfterValidator(rules.broker)]
+ProviderName = Annotated[str, AfterValidator(rules.provider)]
+CaBundle = Annotated[Path, AfterValidator(rules.ca_bundle)]
+ListenAddress = Annotated[str, AfterValidator(rules.listen_address)]
+Token = Annotated[SecretStr, AfterValidator(rules.long_token)]
+Watchdog = Annotated[SecretStr, AfterValidator(rules.watchdog)]
 
 
 class Settings(BaseModel):
@@ -66,20 +50,20 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=False)
 
-    bucket: str = Field(alias="S3_BUCKET", description="Bucket that receives the snapshots. Required.")
-    access_key: str | None = Field(
+    bucket: Bucket = Field(alias="S3_BUCKET", description="Bucket that receives the snapshots. Required.")
+    access_key: AccessKey | None = Field(
         None, alias="S3_ACCESS_KEY",
         description="Access key id. Required with S3_ENDPOINT_URL; on AWS, without it, the AWS credential chain is used "
         "(environment, web identity, container and instance roles).",
     )  # fmt: skip
-    secret_key: SecretStr | None = Field(
+    secret_key: SecretKey | None = Field(
         None, alias="S3_SECRET_KEY", description="Secret access key that belongs to S3_ACCESS_KEY."
     )
-    region: str = Field("us-east-1", alias="S3_REGION", description="Region of the bucket.", min_length=1)
-    path_prefix: str = Field(
+    region: Region = Field("us-east-1", alias="S3_REGION", description="Region of the bucket.")
+    path_prefix: Prefix = Field(
         "", alias="S3_PATH_PREFIX", description="What every key starts with, for example frigate/snapshots."
     )
-    endpoint_url: str | None = Field(
+    endpoint_url: Endpoint | None = Field(
         None, alias="S3_ENDPOINT_URL", description="URL of an S3-compatible server; not set, AWS is used."
     )
     upload_threads: int = Field(8, alias="S3_UPLOAD_THREADS", ge=1, le=256, description="Uploads at the same time.")
@@ -110,7 +94,7 @@ class Settings(BaseModel):
         description="How often an upload that S3 or the disk refuses for its own sake is tried before it is marked failed. "
         "Outages and wrong credentials are never counted.",
     )  # fmt: skip
-    provider: str | None = Field(
+    provider: ProviderName | None = Field(
         None,
         alias="S3_PROVIDER",
         description=f"Preset for the server, normally told from the endpoint: {', '.join(providers.NAMES)}.",
@@ -125,7 +109,7 @@ class Settings(BaseModel):
         description="Server-side encryption to ask for: AES256, aws:kms or aws:kms:dsse.",
     )
     sse_kms_key_id: str | None = Field(None, alias="S3_SSE_KMS_KEY_ID", description="KMS key for S3_SSE=aws:kms.")
-    ca_bundle: Path | None = Field(
+    ca_bundle: CaBundle | None = Field(
         None,
         alias="S3_CA_BUNDLE",
         description="PEM file with the certificate authority of a private S3 server, trusted besides the system's.",
@@ -192,12 +176,12 @@ class Settings(BaseModel):
         alias="S3_LABELS",
         description="Only these labels, comma separated; globs; !name leaves one out. Not set: all.",
     )
-    key_timezone: str | None = Field(
+    key_timezone: TimeZone | None = Field(
         None,
         alias="S3_KEY_TIMEZONE",
         description="Time zone of dates in keys, for example Europe/Berlin. Not set: the local time zone.",
     )
-    key_template: str = Field(
+    key_template: Template = Field(
         DEFAULT_TEMPLATE, alias="S3_KEY_TEMPLATE",
         description=f"Layout of a key without its ending; fields: {', '.join(TEMPLATE_FIELDS)}. The ledger remembers every key, "
         "so a change never moves or sends again what is there.",
@@ -277,12 +261,12 @@ class Settings(BaseModel):
         "frigate", alias="FRIGATE_MQTT_TOPIC", pattern=r"^[^\s#+]+$",
         description="Frigate's topic prefix at the broker of S3_MQTT_URL: live pictures and FRIGATE_SOURCE=api then need no waiting for the next look.",
     )  # fmt: skip
-    status_listen: str = Field(
+    status_listen: ListenAddress = Field(
         "127.0.0.1:9380", alias="S3_STATUS_LISTEN",
         description="Where the status page, /healthz, /api/status and /metrics are served, host:port; off: nowhere. "
         "Beyond loopback S3_STATUS_TOKEN is needed.",
     )  # fmt: skip
-    status_token: SecretStr | None = Field(
+    status_token: Token | None = Field(
         None, alias="S3_STATUS_TOKEN",
         description="Whoever looks at the status page must know this; at least 12 characters. /healthz never asks for it.",
     )  # fmt: skip
@@ -294,13 +278,13 @@ class Settings(BaseModel):
         None, alias="FRIGATE_UI_URL", pattern=r"^https?://[^\s/]+(/\S*)?$",
         description="Address of Frigate's own page as your browser knows it, for links from the status page (Frigate 0.14 or later).",
     )  # fmt: skip
-    mqtt_url: str | None = Field(
+    mqtt_url: Broker | None = Field(
         None, alias="S3_MQTT_URL",
         description="MQTT broker that tells Home Assistant how the mirror does: mqtt://host:1883, or mqtts://host:8883 with TLS.",
     )  # fmt: skip
     mqtt_user: str | None = Field(None, alias="S3_MQTT_USER", description="User at the MQTT broker.")
     mqtt_password: SecretStr | None = Field(None, alias="S3_MQTT_PASSWORD", description="Password of S3_MQTT_USER.")
-    mqtt_ca_bundle: Path | None = Field(
+    mqtt_ca_bundle: CaBundle | None = Field(
         None, alias="S3_MQTT_CA_BUNDLE",
         description="PEM file with the certificate authority of an mqtts:// broker, instead of the system's.",
     )  # fmt: skip
@@ -313,7 +297,7 @@ class Settings(BaseModel):
         description="Apprise URLs, separated by blanks: one message when health is not OK for 5 minutes, one when it is again, "
         "one when snapshots were lost.",
     )  # fmt: skip
-    heartbeat_url: SecretStr | None = Field(
+    heartbeat_url: Watchdog | None = Field(
         None, alias="S3_HEARTBEAT_URL",
         description="URL of a watchdog like healthchecks.io, called after a verified upload or an idle check that S3 answered, "
         "at most once a minute.",
@@ -327,177 +311,56 @@ class Settings(BaseModel):
         description="Least severe log lines that are written: debug, info, warning or error.",
     )
 
-    @field_validator("bucket")
-    @classmethod
-    def _bucket_is_a_name(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", value):
-            raise ValueError(f"'{value}' is not a bucket's name; give the name alone, without s3:// and without a path")
-        return value
-
-    @field_validator("access_key", "secret_key", "region", mode="before")
-    @classmethod
-    def _no_white_space(cls, value: object) -> object:
-        if isinstance(value, str) and (re.search(r"\s", value) or not value.isascii()):
-            raise ValueError("holds white space or characters that no key has; was it copied whole and alone?")
-        return value
-
-    @field_validator("path_prefix")
-    @classmethod
-    def _prefix_is_a_path(cls, value: str) -> str:
-        parts = [part for part in value.split("/") if part]
-        if any(part in {".", ".."} or not part.isprintable() for part in parts):
-            raise ValueError(f"'{value}' is not usable in a key; write for example frigate/snapshots")
-        return "/".join(parts)
-
-    @field_validator("endpoint_url")
-    @classmethod
-    def _endpoint_is_a_url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        try:
-            url = urlsplit(value)
-            whole = url.scheme in {"http", "https"} and url.hostname and (url.port or True)
-        except ValueError:
-            whole = False
-        if not whole or url.username or url.path.strip("/") or url.query:
-            raise ValueError(
-                f"'{_without_password(value)}' is not an endpoint; write for example https://minio.example.com:9000"
-            )
-        return value.rstrip("/")
-
-    @field_validator("provider")
-    @classmethod
-    def _provider_is_known(cls, value: str | None) -> str | None:
-        if value is not None and value.lower() not in providers.NAMES:
-            raise ValueError(f"'{value}' is not known; use one of {', '.join(providers.NAMES)}")
-        return value.lower() if value else None
-
-    @field_validator("status_listen")
-    @classmethod
-    def _listen_is_an_address(cls, value: str) -> str:
-        if value != "off":
-            try:
-                url = urlsplit(f"//{value}")
-                whole = url.hostname and url.port is not None and url.netloc == value and not url.username
-            except ValueError:
-                whole = False
-            if not whole:
-                raise ValueError(f"'{value}' is not an address; write for example 127.0.0.1:9380, or off")
-        return value
-
-    @field_validator("status_token")
-    @classmethod
-    def _token_is_long(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value()) < 12:
-            raise ValueError("is too short to keep anybody out; use at least 12 characters")
-        return value
-
-    @field_validator("mqtt_url")
-    @classmethod
-    def _broker_is_a_url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        try:
-            url = urlsplit(value)
-            whole = url.scheme in {"mqtt", "mqtts"} and url.hostname and (url.port or True)
-        except ValueError:
-            whole = False
-        if not whole or url.username or url.path.strip("/") or url.query:
-            raise ValueError(
-                f"'{_without_password(value)}' is not a broker; write for example mqtt://192.168.1.10:1883, "
-                "with S3_MQTT_USER and S3_MQTT_PASSWORD beside it"
-            )
-        return value.rstrip("/")
-
-    @field_validator("heartbeat_url")
-    @classmethod
-    def _watchdog_is_a_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not re.match(r"https?://[^/\s]+", value.get_secret_value()):
-            raise ValueError("is not a URL; write for example https://hc-ping.com/your-uuid")
-        return value
-
-    @field_validator("ca_bundle", "mqtt_ca_bundle")
-    @classmethod
-    def _bundle_is_readable(cls, value: Path | None) -> Path | None:
-        if value is None:
-            return None
-        try:
-            text = value.read_text(encoding="ascii")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"'{value}' cannot be read as a PEM file ({reason(error)})") from error
-        if "BEGIN CERTIFICATE" not in text:
-            raise ValueError(f"'{value}' holds no PEM certificate")
-        return value
-
-    @field_validator("artifacts")
-    @classmethod
-    def _clips_are_not_all(cls, value: tuple[Kind, ...]) -> tuple[Kind, ...]:
-        if value == (Kind.CLIP,):
-            raise ValueError("needs more than clip, which is never alone; write for example snapshot,clip")
-        return value
-
-    @field_validator("key_timezone")
-    @classmethod
-    def _timezone_exists(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                ZoneInfo(value)
-            except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-                raise ValueError(f"'{value}' is not a time zone; write for example Europe/Berlin or UTC") from error
-        return value
-
-    @field_validator("key_template")
-    @classmethod
-    def _template_is_usable(cls, value: str) -> str:
-        fields = re.findall(r"\{([^{}]*)\}", value)
-        rest = re.sub(r"\{[^{}]*\}", "", value)
-        unknown = [name for name in fields if name not in TEMPLATE_FIELDS]
-        if "{" in rest or "}" in rest or unknown:
-            wrong = f"{{{unknown[0]}}} is not a field" if unknown else "its braces do not match"
-            raise ValueError(f"{wrong}; the fields are {', '.join(TEMPLATE_FIELDS)}")
-        if "event_id" not in fields:
-            raise ValueError("needs {event_id}, or two events could get the same key")
-        if not rest.isprintable() or any(part in {".", ".."} for part in value.split("/")):
-            raise ValueError("holds a part that is not usable in a key")
-        return value
-
     @model_validator(mode="after")
     def _fits_together(self) -> Settings:
-        problems = []
+        found = (
+            self._key_problems, self._encryption_problems, self._mqtt_problems, self._status_page_problems,
+            self._retention_problems, self._api_problems,
+        )  # fmt: skip
+        problems = [problem for look in found for problem in look()]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _key_problems(self) -> Iterator[str]:
         if (self.access_key is None) != (self.secret_key is None):
             missing, there = (
                 ("S3_SECRET_KEY", "S3_ACCESS_KEY") if self.access_key else ("S3_ACCESS_KEY", "S3_SECRET_KEY")
             )
-            problems.append(
-                f"{missing} is not set, but {there} is; set both, or neither to use the AWS credential chain."
-            )
+            yield f"{missing} is not set, but {there} is; set both, or neither to use the AWS credential chain."
         if self.access_key is None and self.secret_key is None and self.endpoint_url is not None and not self._on_aws():
-            problems.append("S3_ACCESS_KEY and S3_SECRET_KEY are not set; a server at S3_ENDPOINT_URL needs both.")
+            yield "S3_ACCESS_KEY and S3_SECRET_KEY are not set; a server at S3_ENDPOINT_URL needs both."
+
+    def _encryption_problems(self) -> Iterator[str]:
         if self.sse_kms_key_id and self.sse not in {"aws:kms", "aws:kms:dsse"}:
-            problems.append("S3_SSE_KMS_KEY_ID is set, but S3_SSE is not aws:kms or aws:kms:dsse; set S3_SSE=aws:kms.")
+            yield "S3_SSE_KMS_KEY_ID is set, but S3_SSE is not aws:kms or aws:kms:dsse; set S3_SSE=aws:kms."
+
+    def _mqtt_problems(self) -> Iterator[str]:
         if self.mqtt_password is not None and self.mqtt_user is None:
-            problems.append("S3_MQTT_PASSWORD is set, but S3_MQTT_USER is not; set both.")
+            yield "S3_MQTT_PASSWORD is set, but S3_MQTT_USER is not; set both."
+
+    def _status_page_problems(self) -> Iterator[str]:
         if self.status_address is not None and self.status_token is None and not _is_loopback(self.status_address[0]):
-            problems.append(
-                f"S3_STATUS_LISTEN={self.status_listen} is reachable from other machines; set S3_STATUS_TOKEN, or listen on 127.0.0.1."
-            )
+            yield f"S3_STATUS_LISTEN={self.status_listen} is reachable from other machines; set S3_STATUS_TOKEN, or listen on 127.0.0.1."
+
+    def _retention_problems(self) -> Iterator[str]:
         for name, days in (("LIVE", self.live_retention_days), ("CLIP", self.clip_retention_days)):
             if days is not None and self.retention_days is not None and days > self.retention_days:
-                problems.append(
+                yield (
                     f"S3_{name}_RETENTION_DAYS={days} is longer than S3_RETENTION_DAYS={self.retention_days}, by which the bucket "
                     "deletes all that is under the prefix; make it shorter."
                 )
-        if self.frigate_source == "api":
-            if self.state_dir is None:
-                problems.append("S3_STATE_DIR is not set; FRIGATE_SOURCE=api needs a folder for its ledger that stays.")
-            if urlsplit(self.frigate_url).port == INNER_PORT:
-                problems.append(
-                    f"FRIGATE_URL={_without_password(self.frigate_url)} is Frigate's inner port, which serves no files; "
-                    "FRIGATE_SOURCE=api needs port 5000, or 8971 with a login."
-                )
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
+
+    def _api_problems(self) -> Iterator[str]:
+        if self.frigate_source != "api":
+            return
+        if self.state_dir is None:
+            yield "S3_STATE_DIR is not set; FRIGATE_SOURCE=api needs a folder for its ledger that stays."
+        if urlsplit(self.frigate_url).port == INNER_PORT:
+            yield (
+                f"FRIGATE_URL={rules.without_password(self.frigate_url)} is Frigate's inner port, which serves no files; "
+                "FRIGATE_SOURCE=api needs port 5000, or 8971 with a login."
+            )
 
     def _on_aws(self) -> bool:
         return self.preset.name == "aws"
@@ -557,3 +420,10 @@ class Settings(BaseModel):
     def text_state_dir(self) -> Path:
         """Folder of `.s3_uploaded_events` and `.s3_failed_events`."""
         return self.state_dir or self.clips_dir / "cache"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -31,6 +31,7 @@ LAYERS = [
         "finding",
         "frigate_s3_patcher",
     },
+    {"setting_rules"},
     {"settings", "events", "scope", "s3_errors"},
     {"environment", "frigate_api", "frigate_copy"},
     {"addon_options", "keys", "lifecycle", "sources", "documentation", "policies", "command_line"},
