@@ -14,7 +14,8 @@ import typer
 
 from frigate_s3_mirror import __version__, recovery_commands
 from frigate_s3_mirror.command_line import EXIT_CONFIGURATION, fail, settings_or_exit
-from frigate_s3_mirror.ledger import FILE_NAME, Ledger, LedgerError
+from frigate_s3_mirror.ledger import Ledger
+from frigate_s3_mirror.ledger_file import FILE_NAME, LedgerError
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.logs import logger
 from frigate_s3_mirror.settings import Settings

@@ -9,7 +9,7 @@ from frigate_s3_mirror.clip_scan import ClipScan, Segment
 from frigate_s3_mirror.events import FrigateError
 from frigate_s3_mirror.finding import Finding, failed, ok, skipped, warning
 from frigate_s3_mirror.frigate_access import access
-from frigate_s3_mirror.ledger import FILE_NAME
+from frigate_s3_mirror.ledger_file import FILE_NAME
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sources import Files, SourceRefusedError, SourceUnreachableError, SourceVanishedError
 from frigate_s3_mirror.units import format_duration

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from frigate_s3_mirror.clock import Clock
-from frigate_s3_mirror.ledger import FILE_NAME
+from frigate_s3_mirror.ledger_file import FILE_NAME
 from frigate_s3_mirror.observers import Observer
 from frigate_s3_mirror.settings import Settings
 

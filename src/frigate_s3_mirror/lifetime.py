@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from frigate_s3_mirror.ledger import LOCK_NAME, LedgerError
+from frigate_s3_mirror.ledger_file import LOCK_NAME, LedgerError
 from frigate_s3_mirror.logs import logger
 
 

@@ -22,7 +22,7 @@ from frigate_s3_mirror.frigate_api import ApiError
 from frigate_s3_mirror.health import Condition
 from frigate_s3_mirror.keys import CONTENT_TYPES, live_key_for, object_metadata
 from frigate_s3_mirror.kinds import Kind
-from frigate_s3_mirror.ledger import LedgerError
+from frigate_s3_mirror.ledger_file import LedgerError
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.live_ledger import FORGET_AFTER, LiveLedger
 from frigate_s3_mirror.live_plan import LivePlan, Watched

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from frigate_s3_mirror.events import Event
-from frigate_s3_mirror.ledger import Ledger
+from frigate_s3_mirror.ledger_file import LedgerFile
 
 FORGET_AFTER = 30 * 86400.0
 """Seconds; what the bucket still has by then is its lifecycle rule's."""
@@ -35,7 +35,7 @@ class LiveLedger:
     """A connection of its own beside the service's; may be used from several threads. Raises LedgerError, sqlite3.Error."""
 
     def __init__(self, path: Path) -> None:
-        self._ledger = Ledger(path)
+        self._ledger = LedgerFile(path)
         self._turn = threading.Lock()
 
     def open(self, *, read_only: bool = False) -> None:

@@ -31,7 +31,8 @@ from frigate_s3_mirror.events import (
 from frigate_s3_mirror.finding import Finding, failed, ok, skipped, warning
 from frigate_s3_mirror.folders import folder_problem
 from frigate_s3_mirror.kinds import Kind
-from frigate_s3_mirror.ledger import FILE_NAME, Ledger, LedgerError
+from frigate_s3_mirror.ledger import Ledger
+from frigate_s3_mirror.ledger_file import FILE_NAME, LedgerError
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sources import (
     DiskPictures,

@@ -23,7 +23,8 @@ from frigate_s3_mirror.broker import BrokerError, BrokerLink
 from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.entries import Outcome
 from frigate_s3_mirror.health import Condition
-from frigate_s3_mirror.ledger import FILE_NAME, Ledger, LedgerError
+from frigate_s3_mirror.ledger import Ledger
+from frigate_s3_mirror.ledger_file import FILE_NAME, LedgerError
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.logs import logger
 from frigate_s3_mirror.settings import Settings

@@ -12,7 +12,8 @@ from frigate_s3_mirror.entries import Entry, Outcome
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.keys import KeyParts, parse_key, recording_path
 from frigate_s3_mirror.kinds import Kind
-from frigate_s3_mirror.ledger import FILE_NAME, Ledger, time_of_id
+from frigate_s3_mirror.ledger import Ledger, time_of_id
+from frigate_s3_mirror.ledger_file import FILE_NAME
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.lifetime import StateLock
 from frigate_s3_mirror.s3 import Listed, ObjectStore, Stored

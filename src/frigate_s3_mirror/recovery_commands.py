@@ -41,7 +41,7 @@ def verify(  # options, given by name
     Exit status: 0 all is well, 1 something is missing or different, 2 it could not be compared.
     """
     from frigate_s3_mirror.events import FrigateError
-    from frigate_s3_mirror.ledger import LedgerError
+    from frigate_s3_mirror.ledger_file import LedgerError
     from frigate_s3_mirror.progress_bar import progress_on_stderr
     from frigate_s3_mirror.s3_errors import StoreError
     from frigate_s3_mirror.verify import Verification, why_not
@@ -109,7 +109,7 @@ def rebuild() -> None:
     Stop the service first. Nothing is sent and nothing in the bucket is changed.
     """
     from frigate_s3_mirror import rebuild as rebuilding
-    from frigate_s3_mirror.ledger import LedgerError
+    from frigate_s3_mirror.ledger_file import LedgerError
     from frigate_s3_mirror.lifetime import AlreadyRunningError
     from frigate_s3_mirror.progress_bar import progress_on_stderr
     from frigate_s3_mirror.s3_errors import StoreError

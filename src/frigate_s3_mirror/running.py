@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from frigate_s3_mirror.ledger import FILE_NAME, Ledger
+from frigate_s3_mirror.ledger import Ledger
+from frigate_s3_mirror.ledger_file import FILE_NAME
 from frigate_s3_mirror.live_ledger import LiveLedger, LivePicture
 from frigate_s3_mirror.settings import Settings
 

@@ -27,7 +27,8 @@ from frigate_s3_mirror.frigate_access import FrigateAccess, access
 from frigate_s3_mirror.health import Condition, Health, judge_health
 from frigate_s3_mirror.heartbeat import Heartbeat
 from frigate_s3_mirror.kinds import Kind
-from frigate_s3_mirror.ledger import FILE_NAME, Ledger
+from frigate_s3_mirror.ledger import Ledger
+from frigate_s3_mirror.ledger_file import FILE_NAME
 from frigate_s3_mirror.ledger_thread import LedgerThread
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.lifetime import End, StateLock

@@ -10,7 +10,8 @@ from typing import Any
 from frigate_s3_mirror.entries import Problem
 from frigate_s3_mirror.events import Filters, FrigateError
 from frigate_s3_mirror.health import Health
-from frigate_s3_mirror.ledger import FILE_NAME, LOCK_NAME, Ledger
+from frigate_s3_mirror.ledger import Ledger
+from frigate_s3_mirror.ledger_file import FILE_NAME, LOCK_NAME
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.running import running_events
 from frigate_s3_mirror.scan import FrigateScan, Proof

@@ -20,7 +20,8 @@ from frigate_s3_mirror.events import Filters, FrigateError
 from frigate_s3_mirror.frigate_access import access
 from frigate_s3_mirror.keys import is_live_key, parse_key
 from frigate_s3_mirror.kinds import Kind
-from frigate_s3_mirror.ledger import FILE_NAME, Ledger, time_of_id
+from frigate_s3_mirror.ledger import Ledger, time_of_id
+from frigate_s3_mirror.ledger_file import FILE_NAME
 from frigate_s3_mirror.s3 import ObjectStore, md5_of_etag
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.scan import FrigateScan

@@ -9,7 +9,8 @@ import pytest
 
 from frigate_s3_mirror.demo.progress import expected_key
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
-from frigate_s3_mirror.ledger import FILE_NAME, Ledger
+from frigate_s3_mirror.ledger import Ledger
+from frigate_s3_mirror.ledger_file import FILE_NAME
 from frigate_s3_mirror.status import is_running
 from patch.workbench import REPOSITORY, Bundle, wait_until
 from servers import Target

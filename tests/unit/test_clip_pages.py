@@ -19,7 +19,8 @@ from frigate_s3_mirror.environment import load
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.keys import segment_name
 from frigate_s3_mirror.kinds import Kind
-from frigate_s3_mirror.ledger import FILE_NAME, Ledger
+from frigate_s3_mirror.ledger import Ledger
+from frigate_s3_mirror.ledger_file import FILE_NAME
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.running import running_events
 from frigate_s3_mirror.stretches import NoSuchStretchError, Wanted, wanted

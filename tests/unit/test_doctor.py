@@ -43,7 +43,8 @@ from frigate_s3_mirror.doctor_view import line, summary
 from frigate_s3_mirror.environment import load
 from frigate_s3_mirror.events import FrigateError
 from frigate_s3_mirror.finding import Finding, Verdict, failed, ok, skipped, warning
-from frigate_s3_mirror.ledger import FILE_NAME, LOCK_NAME, Ledger
+from frigate_s3_mirror.ledger import Ledger
+from frigate_s3_mirror.ledger_file import FILE_NAME, LOCK_NAME
 from frigate_s3_mirror.local_checks import (
     ClipsSeen,
     DatabaseSeen,

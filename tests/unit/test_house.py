@@ -15,6 +15,7 @@ LAYERS = [
         "providers",
         "kinds",
         "database_words",
+        "ledger_file",
         "api_rows",
         "api_pages",
         "api_expected",

@@ -13,7 +13,8 @@ from frigate_s3_mirror.catalogue import Catalogue
 from frigate_s3_mirror.entries import Entry, Outcome
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
-from frigate_s3_mirror.ledger import Ledger, LedgerError
+from frigate_s3_mirror.ledger import Ledger
+from frigate_s3_mirror.ledger_file import LedgerError
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.state_files import StateFiles
 

@@ -31,7 +31,8 @@ from starlette.staticfiles import StaticFiles
 from frigate_s3_mirror import __version__
 from frigate_s3_mirror.catalogue import Catalogue, Picture, Wanted, open_catalogue
 from frigate_s3_mirror.health import Health
-from frigate_s3_mirror.ledger import FILE_NAME, Ledger, LedgerError
+from frigate_s3_mirror.ledger import Ledger
+from frigate_s3_mirror.ledger_file import FILE_NAME, LedgerError
 from frigate_s3_mirror.live_ledger import LiveLedger, LivePicture
 from frigate_s3_mirror.running import running_events
 from frigate_s3_mirror.s3_errors import StoreError

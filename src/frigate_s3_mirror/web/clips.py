@@ -16,7 +16,8 @@ from starlette.routing import Route
 from frigate_s3_mirror.clip_catalogue import KnownSegment, began_at, clip_of, known_segment
 from frigate_s3_mirror.clips import ClipPart, clip_parts, playlist
 from frigate_s3_mirror.keys import CONTENT_TYPES
-from frigate_s3_mirror.ledger import FILE_NAME, Ledger
+from frigate_s3_mirror.ledger import Ledger
+from frigate_s3_mirror.ledger_file import FILE_NAME
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sources import SourceRefusedError, SourceUnreachableError, SourceVanishedError
