@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sqlite3
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
@@ -24,7 +23,7 @@ from frigate_s3_mirror.entries import Entry, Outcome
 from frigate_s3_mirror.events import Filters, FrigateDatabase, FrigateError
 from frigate_s3_mirror.exports import Exports
 from frigate_s3_mirror.frigate_access import FrigateAccess, access
-from frigate_s3_mirror.health import Condition, Health, judge_health
+from frigate_s3_mirror.health_watch import HealthWatch
 from frigate_s3_mirror.heartbeat import Heartbeat
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger import Ledger
@@ -51,7 +50,6 @@ from frigate_s3_mirror.uploader import Uploader
 _SPOOL_PAGE = 500
 _CLIP_THREADS = 2
 """Segments at a time, beside S3_UPLOAD_THREADS: no number of them holds up a picture."""
-_STARTING = Condition(Health.DEGRADED, "Starting.")
 _ONCE_PATIENCE = 30.0  # seconds that `--once` keeps trying while S3 does not answer
 
 
@@ -86,17 +84,19 @@ class Mirror:
         self._scans = ScanLoop(settings, self.discovery, self._calls, self._exports, self.clock, remote=self.api)
         if self.api is not None:
             self._listen_to(self.api)
-        self._heartbeat = Heartbeat(settings, store, self.uploader, self._own_words, self.clock)
         self._reports = Reports(settings, self._calls, self.spool, self._scans.prove, self.clock)
         self.observers: list[Observer] = []
-        self._condition = _STARTING
-        self._condition_since = self._started_at = self.clock.now()
+        self._health = HealthWatch(
+            settings, self._calls, self.clock, discovery=self.discovery, frigate=frigate, lanes=self.lanes,
+            prove=self._scans.prove, observers=self.observers,
+        )  # fmt: skip
+        self._heartbeat = Heartbeat(settings, store, self.uploader, self._health.own_words, self.clock)
+        self._health.on_change = self._heartbeat.health_changed
         self._homeless: dict[tuple[str, Kind, str], int] = {}
         """Entries that the ledger could not take (a full disk), by the negative row that stands for them."""
         self._perhaps_abandoned: set[str] = set()
         """Keys whose upload in parts an end or a kill may have broken off."""
         self._spooled_upto = 0.0
-        self._proved_at: float | None = None
 
     def _listen_to(self, api: ApiLoop) -> None:
         """What Frigate's API tells goes the same ways as what its disk tells."""
@@ -184,11 +184,11 @@ class Mirror:
             __version__, self.settings.bucket, self.settings.endpoint_url or "AWS", self.settings.path_prefix or "-",
             ",".join(self.settings.cameras) or "all",
         )  # fmt: skip
-        await self._calls.call(self._note_start)
+        await self._calls.call(self._health.note_start)
         uploads = [asyncio.create_task(upload) for upload in (self.uploader.run(), self._upload_clips())]
         loops = [
-            *self._eyes(), self._heartbeat.regularly(self._after_heartbeat),
-            self._reports.regularly(self.condition), self._reports.large_backlog(),
+            *self._eyes(), self._heartbeat.regularly(self._health.after_heartbeat),
+            self._reports.regularly(self._health.condition), self._reports.large_backlog(),
             *(self._observe(observer) for observer in self.observers),
         ]  # fmt: skip
         tasks = [asyncio.create_task(loop) for loop in loops]
@@ -202,7 +202,7 @@ class Mirror:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._stop(uploads)
-            await self._calls.call(self._reports.tell_stats, self.condition())
+            await self._calls.call(self._reports.tell_stats, self._health.condition())
         logger().info("S3 snapshot mirror stopped")
 
     def _eyes(self) -> list[Coroutine[Any, Any, None]]:
@@ -220,7 +220,7 @@ class Mirror:
         `advance` is told now and then how many were sent, and of how many that are known so far.
         """
         self._end.listen()
-        await self._calls.call(self._note_start)
+        await self._calls.call(self._health.note_start)
         uploads = [asyncio.create_task(upload) for upload in (self.uploader.run(), self._upload_clips())]
         telling = asyncio.create_task(self._reports.progress(advance))
         try:
@@ -348,21 +348,8 @@ class Mirror:
         for lane in self.lanes:
             lane.look_again()
         self._end.look_for_parent()
-        await self._note_health()
+        await self._health.note()
         await self._spool_backlog()
-
-    async def _after_heartbeat(self) -> None:
-        """`status` tells from this fact when S3 last answered an idle service; onlookers hear of the answer itself."""
-        await self._note_health()
-        if self.uploader.last_success_at != self._proved_at:
-            self._proved_at = self.uploader.last_success_at
-            for observer in self.observers:
-                observer.proved()
-        with contextlib.suppress(sqlite3.OperationalError):  # a full disk: told elsewhere
-            await self._calls.call(self._note_answer)
-
-    def _note_answer(self) -> None:
-        self.ledger.note(s3_answered_at=self.uploader.last_success_at)
 
     async def _spool_backlog(self) -> None:
         """While S3 does not take uploads, keep what waits, oldest first: that is what Frigate deletes next."""
@@ -376,75 +363,6 @@ class Mirror:
 
     async def _keep(self, entries: Sequence[Entry]) -> None:
         await self._scans.in_thread(lambda: [self.spool.keep(entry) for entry in entries])
-
-    # -- health ----------------------------------------------------------------------------------------------------
-
-    def condition(self, *, if_s3_takes_this: bool = False) -> Condition:
-        """The health now, with its reason; for what S3 is to keep, as it is once S3 has taken that."""
-        return judge_health(
-            frigate_problem=self.discovery.problem,
-            clips_problem=self._folder_problem(),
-            s3_problem=None if if_s3_takes_this else self.uploader.problem or self.clip_uploader.problem,
-            ledger_problem=self.uploader.ledger_problem or self.clip_uploader.ledger_problem,
-            has_proof=if_s3_takes_this or self.uploader.last_success_at is not None,
-        )
-
-    def _folder_problem(self) -> str | None:
-        """What is wrong with Frigate's folders, as far as they are used."""
-        problem = self._frigate.clips_folder.problem()
-        return problem or (self._frigate.recordings_folder.problem() if self._clips is not None else None)
-
-    async def _note_health(self) -> None:
-        """Keep the health for `status`, and tell of each change."""
-        condition = self.condition()
-        if condition == self._condition:
-            return
-        if condition.health is not self._condition.health:
-            self._condition_since = self.clock.now()
-            self._heartbeat.health_changed(condition.health)
-            waiting = self.uploader.last_success_at is None and self.uploader.problem is None
-            if not (waiting and condition.health is Health.DEGRADED):
-                logger().info("S3 snapshot mirror health=%s %s", condition.health, condition.reason)
-        self._condition = condition
-        for observer in self.observers:
-            observer.health_changed(condition, self._condition_since)
-        try:
-            await self._calls.call(self._note_condition)
-        except sqlite3.OperationalError as error:
-            self.uploader.note_ledger_problem(error)
-
-    async def _own_words(self) -> dict[str, Any]:
-        """What the heartbeat object says of this site; `fleet` reads it."""
-        now, missing = self.clock.now(), None
-        condition = self.condition(if_s3_takes_this=True)
-        since = self._condition_since if condition.health is self._condition.health else now
-        with contextlib.suppress(FrigateError):  # told by the scan
-            missing = (await self._scans.prove(now - 86400)).missing
-        return {
-            "site": self.settings.site, "version": __version__, "at": round(now, 3), "interval": self.settings.heartbeat_interval,
-            "started_at": round(self._started_at, 3), "health": condition.health, "reason": condition.reason,
-            "health_since": round(since, 3), "missing_24h": missing,
-            **await self._calls.call(self._ledger_in_short, now),
-        }  # fmt: skip
-
-    def _ledger_in_short(self, now: float) -> dict[str, Any]:
-        counts, oldest, last = self.ledger.counts(), self.ledger.oldest_pending(), self.ledger.last_uploaded()
-        return {
-            "backlog": counts[State.PENDING], "failed": counts[State.FAILED], "expired": counts[State.EXPIRED],
-            "lag_seconds": 0.0 if oldest is None else round(max(0.0, now - oldest), 1),
-            "last_upload_at": last[0] if last else None, "last_upload_key": last[1] if last else None,
-        }  # fmt: skip
-
-    def _note_start(self) -> None:
-        self.ledger.note(
-            pid=os.getpid(), version=__version__, started_at=self.clock.now(), stopped_at=None,
-            health=_STARTING.health, reason=_STARTING.reason, health_since=self.clock.now(),
-        )  # fmt: skip
-
-    def _note_condition(self) -> None:
-        self.ledger.note(
-            health=self._condition.health, reason=self._condition.reason, health_since=self._condition_since
-        )
 
 
 async def _after(event: asyncio.Event, loop: Coroutine[Any, Any, None]) -> None:

@@ -54,7 +54,7 @@ LAYERS = [
         "live_ledger",
         "clip_scan",
     },
-    {"scan_loop", "clip_loop", "api_clip_feed", "running"},
+    {"scan_loop", "clip_loop", "api_clip_feed", "running", "health_watch"},
     {"api_full_pass"},
     {"api_loop"},
     {"s3_snapshot_mirror", "status", "verify", "restore", "fleet"},
