@@ -62,7 +62,7 @@ LAYERS = [
     {"mqtt", "notify", "live", "frigate_messages"},
     {"web.access", "web.chart", "web.metrics", "web.pictures", "web.remembered"},
     {"web.views"},
-    {"web.clips"},
+    {"web.clips", "web.picture_pages"},
     {"web.app"},
     {"web.server"},
     {"companions"},

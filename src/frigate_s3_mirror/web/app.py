@@ -29,11 +29,10 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from frigate_s3_mirror import __version__
-from frigate_s3_mirror.catalogue import Catalogue, Picture, Wanted, open_catalogue
+from frigate_s3_mirror.catalogue import Catalogue, Wanted, open_catalogue
 from frigate_s3_mirror.health import Health
 from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.ledger_file import FILE_NAME, LedgerError
-from frigate_s3_mirror.live_ledger import LiveLedger, LivePicture
 from frigate_s3_mirror.running import running_events
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.settings import Settings
@@ -43,6 +42,7 @@ from frigate_s3_mirror.web import views
 from frigate_s3_mirror.web.access import SESSION_COOKIE, Access
 from frigate_s3_mirror.web.clips import ClipPages
 from frigate_s3_mirror.web.metrics import Metrics
+from frigate_s3_mirror.web.picture_pages import PicturePages
 from frigate_s3_mirror.web.pictures import Pictures
 from frigate_s3_mirror.web.remembered import Remembered
 
@@ -70,6 +70,7 @@ class StatusApp:
         self.access = Access(token.get_secret_value() if token is not None else None)
         self.metrics = Metrics(self.status_or_none)
         self.pictures = Pictures(settings)
+        self.picture_pages = PicturePages(settings, self.pictures)
         self.clips = ClipPages(settings, self.pictures, self.access)
         self.status = Remembered(lambda: read_status(settings, time.time()))
         self._by_camera = Remembered(lambda: self._asked(Catalogue.by_camera))
@@ -86,8 +87,7 @@ class StatusApp:
             Route("/", self.overview),
             Route("/gallery", self.gallery),
             Route("/event/{event_id}", self.event),
-            Route("/picture/{event_id}", self.picture),
-            Route("/live-picture/{event_id}/{number:int}", self.live_picture),
+            *self.picture_pages.routes(),
             *self.clips.routes(),
             Route("/problems", self.problems),
             Route("/retry", self.retry, methods=["POST"]),
@@ -212,9 +212,9 @@ class StatusApp:
         return self._page("event.html", request, **values)
 
     def _event_values(self, event_id: str) -> dict[str, Any]:
-        found = self._objects(event_id)
+        found = self.picture_pages.objects(event_id)
         clip = self.clips.shown(event_id)
-        while_it_ran = self._live(lambda live: live.of_event(event_id))
+        while_it_ran = self.picture_pages.while_it_ran(event_id)
         picture = found[0] if found else None
         return {
             "event_id": event_id,
@@ -226,33 +226,6 @@ class StatusApp:
             "link": views.frigate_link(self.settings, event_id),
             **clip,
         }
-
-    async def picture(self, request: Request) -> Response:
-        """The picture: by a presigned address, or from here."""
-        found = await run_sync(self._objects, request.path_params["event_id"])
-        if not found:
-            return PlainTextResponse("There is no such event.\n", 404)
-        address = await run_sync(self.pictures.address, found[0])
-        if address is not None:
-            return RedirectResponse(address, 307)
-        content = await run_sync(self.pictures.read, found[0])
-        if content is None:
-            return PlainTextResponse("Neither the bucket nor Frigate gives this picture.\n", 404)
-        return Response(content.content, media_type=content.media_type)
-
-    async def live_picture(self, request: Request) -> Response:
-        """A picture of an event that ran then."""
-        event_id, number = request.path_params["event_id"], request.path_params["number"]
-        pictures = await run_sync(self._live, lambda live: live.of_event(event_id))
-        keys = [picture.key for picture in pictures if picture.number == number]
-        if not keys:
-            return PlainTextResponse("There is no such picture.\n", 404)
-        if not self.pictures.proxied:
-            return RedirectResponse(await run_sync(self.pictures.address_of, keys[0]), 307)
-        try:
-            return Response(await run_sync(self.pictures.store.get, keys[0]), media_type="image/jpeg")
-        except StoreError as error:
-            return PlainTextResponse(f"{error}\n", 502)
 
     async def problems(self, request: Request) -> Response:
         """What is not in the bucket, by reason."""
@@ -348,21 +321,6 @@ class StatusApp:
 
     def _catalogue(self) -> contextlib.AbstractContextManager[Catalogue]:
         return open_catalogue(self._ledger())
-
-    def _objects(self, event_id: str) -> list[Picture]:
-        with self._catalogue() as catalogue:
-            return catalogue.event(event_id)
-
-    def _live(self, question: Callable[[LiveLedger], list[LivePicture]]) -> list[LivePicture]:
-        """Pictures of running events; none where the feature is off."""
-        if not self.settings.live:
-            return []
-        ledger = LiveLedger(self.settings.ledger_dir / FILE_NAME)
-        ledger.open(read_only=True)
-        try:
-            return question(ledger)
-        finally:
-            ledger.close()
 
     def _asked(self, question: Callable[[Catalogue], Answer]) -> Answer:
         with self._catalogue() as catalogue:
