@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent
+from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
 
 TOPIC = "frigate/events"
 _BOX, _REGION = [424, 500, 536, 712], [264, 450, 667, 853]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from conftest import RunningMirror
 from frigate_s3_mirror.demo.progress import expected_key
-from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent
+from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
 from servers import Target
 
 PREFIX = "frigate/snapshots"

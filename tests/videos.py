@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
+from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
+from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from frigate_s3_mirror.demo.simulated_recordings import SimulatedSegment
 
 SECONDS = 2

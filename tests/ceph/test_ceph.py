@@ -14,7 +14,8 @@ from botocore.exceptions import ClientError
 from ceph.gateway import CephGateway, User, missing
 from conftest import MakeMirror
 from frigate_s3_mirror.demo.progress import expected_key
-from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
+from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
+from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from oracles import PREFIX, conserved, drained
 from recording_proxy import Fault, FaultKind, RecordingProxy
 from servers import Target

@@ -12,7 +12,8 @@ from playwright.sync_api import Page, expect
 from conftest import MakeMirror, RunningMirror, WatchedTarget
 from e2e.conftest import OpenWindow
 from e2e.test_pages import violations
-from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
+from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
+from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from recording_proxy import Fault, FaultKind
 from servers import Target
 from status_pages import address_of

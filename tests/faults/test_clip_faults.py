@@ -13,7 +13,8 @@ import pytest
 
 from conftest import MakeMirror, RunningMirror, WatchedTarget
 from frigate_s3_mirror.bodies import large_body
-from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
+from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
+from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from frigate_s3_mirror.demo.simulated_recordings import SimulatedSegment
 from frigate_s3_mirror.keys import segment_name
 from oracles import size

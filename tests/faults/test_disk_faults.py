@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from conftest import MakeMirror, WatchedTarget
-from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
+from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
+from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from oracles import conserved, drained, size
 from servers import Target
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from conftest import MakeMirror, WatchedTarget
 from frigate_s3_mirror.demo.progress import expected_key
-from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
+from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
+from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from oracles import PREFIX, conserved, size
 
 

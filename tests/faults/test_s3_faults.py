@@ -16,7 +16,8 @@ import pytest
 from conftest import MakeMirror, RunningMirror, WatchedTarget
 from frigate_s3_mirror.demo.embedded_s3 import EmbeddedS3
 from frigate_s3_mirror.demo.progress import expected_key
-from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
+from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
+from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from oracles import PREFIX, conserved, drained, size
 from recording_proxy import Fault, FaultKind
 from servers import Target

@@ -20,7 +20,8 @@ from conftest import MakeMirror, RunningMirror, WatchedTarget
 from frigate_messages import TOPIC, message
 from frigate_s3_mirror.demo.progress import expected_key
 from frigate_s3_mirror.demo.simulated_api import PASSWORD, USER, FrigateHttp
-from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
+from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
+from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from servers import Target
 
 PREFIX = "frigate/snapshots"

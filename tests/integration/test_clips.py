@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from conftest import MakeMirror, RunningMirror, WatchedTarget
-from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
+from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
+from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from frigate_s3_mirror.demo.simulated_recordings import SimulatedSegment
 from frigate_s3_mirror.keys import segment_name
 from recording_proxy import Fault, FaultKind

@@ -18,7 +18,8 @@ from broker import PROGRAM, home_of, mosquitto
 from conftest import MakeMirror, RunningMirror, WatchedTarget
 from frigate_messages import TOPIC, message
 from frigate_s3_mirror.demo.simulated_api import PASSWORD, USER, FrigateHttp
-from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
+from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
+from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from frigate_s3_mirror.settings import INNER_PORT
 from recording_proxy import Fault, FaultKind
 from servers import Target

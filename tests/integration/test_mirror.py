@@ -16,7 +16,8 @@ import pytest
 
 from conftest import MakeMirror
 from frigate_s3_mirror.demo.progress import expected_key
-from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
+from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
+from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from servers import Target
 
 PREFIX = "frigate/snapshots"

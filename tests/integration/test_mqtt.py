@@ -15,7 +15,8 @@ import pytest
 
 from broker import PASSWORD, PROGRAM, Broker, Home, home_of, mosquitto
 from conftest import MakeMirror, RunningMirror
-from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
+from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
+from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from servers import Target
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="mosquitto is not installed (apt install mosquitto)")

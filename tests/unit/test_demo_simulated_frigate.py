@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from frigate_s3_mirror.demo import scenario
-from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
+from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
+from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 
 
 class Clock:

@@ -20,7 +20,8 @@ from frigate_s3_mirror.demo import pictures
 from frigate_s3_mirror.demo.embedded_s3 import EmbeddedS3
 from frigate_s3_mirror.demo.mirror_process import mirror_environment
 from frigate_s3_mirror.demo.progress import Progress, ProgressReader, Upload, expected_key, percentile
-from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
+from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
+from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from frigate_s3_mirror.demo.verdict import Verdict, compare, seconds_text, verdict_table
 from frigate_s3_mirror.demo.view import Place, PlainView, screen, short_key, sparkline
 

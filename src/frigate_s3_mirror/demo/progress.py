@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from frigate_s3_mirror.demo.mirror_process import PATH_PREFIX
-from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent
+from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
 
 SPARK_SECONDS = 60
 _LATEST = 200

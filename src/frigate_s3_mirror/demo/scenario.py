@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TypeAlias
 
-from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
+from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
+from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 
 OnChange: TypeAlias = Callable[[SimulatedEvent], None]
 _Story: TypeAlias = Generator[float, None, None]

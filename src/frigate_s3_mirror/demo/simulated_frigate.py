@@ -10,14 +10,17 @@ import base64
 import json
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
 from frigate_s3_mirror.demo import pictures
 from frigate_s3_mirror.demo.layout import SnapshotFile, layout_for
+from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
 from frigate_s3_mirror.demo.simulated_recordings import SimulatedRecordings
+
+__all__ = ["API_PRE_CAPTURE_SECONDS", "CAMERAS", "LEFTOVER_SECONDS", "SimulatedEvent", "SimulatedFrigate", "Steps"]
 
 CAMERAS = ("front_door", "back-yard", "garage")
 API_PRE_CAPTURE_SECONDS = 5.0  # an API event starts this long before its id's time, in every version
@@ -36,25 +39,6 @@ VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, 0, ?, 1.0, ?)
 _SET_END = "UPDATE event SET end_time = ? WHERE id = ?"
 _DELETE = "DELETE FROM event WHERE id = ?"
 _Row: TypeAlias = tuple[str, str, str, float, float | None, str, str | None, int, str | None, str]
-
-
-@dataclass(frozen=True, slots=True)
-class SimulatedEvent:
-    """An event as it was after the last call that returned it."""
-
-    id: str
-    camera: str
-    label: str
-    sub_label: str | None
-    start_time: float
-    end_time: float | None
-    has_snapshot: bool
-    snapshot_path: Path | None = None
-    """The file to mirror; None while there is none."""
-    row_complete_at: float | None = None
-    """The clock right after the commit that set `end_time`; lag is measured from here."""
-
-
 Steps: TypeAlias = Generator[float, None, SimulatedEvent]
 """Something that takes time: yields the seconds until its next step, returns the event as it is then."""
 

@@ -10,13 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from frigate_s3_mirror.demo import pictures
+from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
 from frigate_s3_mirror.demo.simulated_store import SimulatedStore
-
-if TYPE_CHECKING:
-    from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent
 
 SEGMENT_SECONDS = 10.0
 SEGMENT_BYTES = 120_000

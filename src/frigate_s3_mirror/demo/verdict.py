@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.table import Table
 
 from frigate_s3_mirror.demo.progress import Progress, expected_key
-from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent
+from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
 
 
 @dataclass(frozen=True)
