@@ -1,4 +1,4 @@
-"""Fixtures: a fresh bucket on each real server, and a mirror that runs as its users run it."""
+"""Fixtures: a Frigate, a fresh bucket on each real server, and a mirror that runs as its users run it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,38 @@ from pathlib import Path
 
 import pytest
 
+from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from recording_proxy import RecordingProxy
 from servers import Target, moto_server, rclone_server
 
+CAMERAS = ("front-door", "yard")
 _numbers = itertools.count()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a shell: what the tests start would inherit the deaf ear, and Frigate 0.14 ends by SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The test's own time zone is UTC, as that of its mirrors is."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture
+def frigate(tmp_path: Path) -> Iterator[SimulatedFrigate]:
+    """A Frigate with two cameras."""
+    with SimulatedFrigate(tmp_path / "frigate", version="0.17", cameras=CAMERAS) as simulated:
+        yield simulated
+
+
+def ended(frigate: SimulatedFrigate, count: int) -> list[SimulatedEvent]:
+    """So many events, one after the other, as fast as they can come."""
+    return [frigate.end_event(frigate.begin_event(), delay=0.001) for _ in range(count)]
 
 
 def made(target: Target) -> Target:
@@ -153,6 +177,13 @@ class RunningMirror:
 
 
 MakeMirror = Callable[..., RunningMirror]
+
+
+def started(mirror: RunningMirror) -> RunningMirror:
+    """The mirror, once its first scan is done."""
+    mirror.start()
+    mirror.wait_for(lambda: "is ready" in mirror.log())
+    return mirror
 
 
 @pytest.fixture

@@ -21,6 +21,19 @@ class Listener:
 
 
 @contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """Serve until the end of the block; gives the port."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
 def listening() -> Iterator[Listener]:
     """Serve until the end of the block."""
     listener = Listener()
@@ -40,12 +53,5 @@ def listening() -> Iterator[Listener]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        listener.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield listener
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Handler) as listener.port:
+        yield listener

@@ -12,9 +12,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from ceph.gateway import CephGateway, User, missing
-from conftest import MakeMirror
+from conftest import MakeMirror, ended, started
 from frigate_s3_mirror.demo.progress import expected_key
-from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from oracles import PREFIX, conserved, drained
 from recording_proxy import Fault, FaultKind, RecordingProxy
@@ -75,16 +74,6 @@ def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
         yield Ceph(gateway, gateway.user("owner"), gateway.user("putter"))
 
 
-@pytest.fixture
-def frigate(tmp_path: Path) -> Iterator[SimulatedFrigate]:
-    with SimulatedFrigate(tmp_path / "frigate", version="0.17", cameras=("front-door", "yard")) as simulated:
-        yield simulated
-
-
-def ended(frigate: SimulatedFrigate, count: int) -> list[SimulatedEvent]:
-    return [frigate.end_event(frigate.begin_event(), delay=0.001) for _ in range(count)]
-
-
 def test_a_put_only_key_is_enough(ceph: Ceph, frigate: SimulatedFrigate, mirror_for: MakeMirror) -> None:
     """The mirror and the doctor are content; verify says which permission it lacks."""
     target = ceph.bucket()
@@ -126,8 +115,7 @@ def test_a_lost_answer_makes_no_second_object(ceph: Ceph, frigate: SimulatedFrig
     target = ceph.bucket()
     with RecordingProxy(target.endpoint_url) as proxy:
         mirror = mirror_for(frigate, replace(ceph.put_only(target), endpoint_url=proxy.endpoint_url))
-        mirror.start()
-        mirror.wait_for(lambda: "is ready" in mirror.log())
+        started(mirror)
         proxy.inject(Fault(FaultKind.RESET_AFTER, 3, path_part="/20"))
         events = ended(frigate, 6)
         mirror.wait_for(lambda: mirror.log().count("S3 upload done") == 6)

@@ -8,12 +8,11 @@ import signal
 import subprocess
 import sys
 import tarfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import yaml
 from frigate_s3_mirror import __version__, environment
 from frigate_s3_mirror.addon_options import OTHER_VARIABLES, VARIABLES
 from frigate_s3_mirror.environment import SECRET_NAMES
+from http_listener import serving
 from servers import Target
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -188,7 +188,7 @@ class Supervisor:
 
 
 @contextmanager
-def serving(supervisor: Supervisor) -> Iterator[Supervisor]:
+def answering(supervisor: Supervisor) -> Iterator[Supervisor]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             supervisor.asked.append((self.path, self.headers["Authorization"]))
@@ -200,20 +200,14 @@ def serving(supervisor: Supervisor) -> Iterator[Supervisor]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        supervisor.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield supervisor
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Handler) as port:
+        supervisor.url = f"http://127.0.0.1:{port}"
+        yield supervisor
 
 
 @pytest.fixture
 def supervisor() -> Iterator[Supervisor]:
-    with serving(Supervisor()) as running:
+    with answering(Supervisor()) as running:
         yield running
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -21,12 +19,6 @@ from status_pages import address_of
 
 PAGES = ("/", "/gallery", "/problems", "/nothing-here")
 TOKEN = "a-token-of-the-tests"
-
-
-@pytest.fixture
-def frigate(tmp_path: Path) -> Iterator[SimulatedFrigate]:
-    with SimulatedFrigate(tmp_path / "frigate", version="0.17", cameras=("front-door", "yard")) as simulated:
-        yield simulated
 
 
 def served(mirror: RunningMirror, frigate: SimulatedFrigate, count: int) -> tuple[str, list[SimulatedEvent]]:

@@ -13,19 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from conftest import MakeMirror, WatchedTarget
+from conftest import MakeMirror, WatchedTarget, ended, started
 from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from oracles import conserved, drained, size
 from servers import Target
-
-CAMERAS = ("front-door", "yard")
-
-
-@pytest.fixture
-def frigate(tmp_path: Path) -> Iterator[SimulatedFrigate]:
-    with SimulatedFrigate(tmp_path / "frigate", version="0.17", cameras=CAMERAS) as simulated:
-        yield simulated
 
 
 @pytest.fixture
@@ -40,10 +32,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def ended(frigate: SimulatedFrigate, count: int) -> list[SimulatedEvent]:
-    return [frigate.end_event(frigate.begin_event(), delay=0.001) for _ in range(count)]
-
-
 def content(events: list[SimulatedEvent]) -> dict[str, bytes]:
     return {event.id: event.snapshot_path.read_bytes() for event in events if event.snapshot_path is not None}
 
@@ -53,8 +41,7 @@ def test_what_frigate_deletes_during_an_outage_is_still_sent(
 ) -> None:
     """Tried in vain or only waiting behind the others: the spool has them, and is empty when S3 has them."""
     mirror = mirror_for(frigate, rclone_proxy)
-    mirror.start()
-    mirror.wait_for(lambda: "is ready" in mirror.log())
+    started(mirror)
     spool = frigate.db_path.parent / ".s3-mirror" / "spool"
     with rclone_proxy.proxy.refusing():
         events = ended(frigate, 20)
@@ -72,8 +59,7 @@ def test_a_full_disk_does_not_stop_uploads(
 ) -> None:
     """The ledger cannot grow: new events are sent from memory, and are in the ledger once there is room again."""
     mirror = mirror_for(frigate, rclone, S3_STATE_DIR=str(small_disk))
-    mirror.start()
-    mirror.wait_for(lambda: "is ready" in mirror.log())
+    started(mirror)
     filler = small_disk / "filler"
     with filler.open("wb", buffering=0) as file:
         try:
@@ -156,8 +142,7 @@ def test_an_unmounted_clips_folder_is_no_loss(
 ) -> None:
     """An empty folder in its place: DEGRADED, nothing expires, and all goes on when it is back."""
     mirror = mirror_for(frigate, rclone_proxy, S3_SPOOL_MAX="0")
-    mirror.start()
-    mirror.wait_for(lambda: "is ready" in mirror.log())
+    started(mirror)
     away = frigate.clips_dir.with_name("away")
     with rclone_proxy.proxy.refusing():
         events = ended(frigate, 5)

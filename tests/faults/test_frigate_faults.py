@@ -7,35 +7,32 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from conftest import MakeMirror, RunningMirror
-from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
+from conftest import CAMERAS, MakeMirror, RunningMirror, ended, started
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from oracles import conserved, drained, size
 from servers import Target
 
-CAMERAS = ("front-door", "yard")
-MAX_WATCHES = Path("/proc/sys/fs/inotify/max_user_instances")
+INOTIFY_LIMITS = Path("/proc/sys/fs/inotify")
 
 
-@pytest.fixture
-def frigate(tmp_path: Path) -> Iterator[SimulatedFrigate]:
-    with SimulatedFrigate(tmp_path / "frigate", version="0.17", cameras=CAMERAS) as simulated:
-        yield simulated
-
-
-def ended(frigate: SimulatedFrigate, count: int) -> list[SimulatedEvent]:
-    return [frigate.end_event(frigate.begin_event(), delay=0.001) for _ in range(count)]
-
-
-def started(mirror: RunningMirror) -> RunningMirror:
-    mirror.start()
-    mirror.wait_for(lambda: "is ready" in mirror.log())
-    return mirror
+@contextmanager
+def lowered(name: str, value: str) -> Iterator[None]:
+    """One of inotify's limits, lowered for a while; skips the test where the system does not let us."""
+    limit = INOTIFY_LIMITS / name
+    try:
+        before = limit.read_text()
+        limit.write_text(value)
+    except OSError as error:
+        pytest.skip(f"inotify's limits cannot be lowered here: {error}")
+    try:
+        yield
+    finally:
+        limit.write_text(before)
 
 
 def status(mirror: RunningMirror) -> dict[str, object]:
@@ -139,20 +136,11 @@ def test_frigates_wal_can_be_truncated_while_we_read(
 
 def test_without_inotify_the_scan_does_it(rclone: Target, frigate: SimulatedFrigate, mirror_for: MakeMirror) -> None:
     """The user's watch limit is reached: told once, and new pictures are found all the same."""
-    if not hasattr(MAX_WATCHES, "write_text") or not MAX_WATCHES.exists():
-        pytest.skip("this system has no inotify limits")
-    before = MAX_WATCHES.read_text()
-    try:
-        MAX_WATCHES.write_text("0")
-    except OSError as error:
-        pytest.skip(f"the inotify limit cannot be lowered here: {error}")
-    try:
+    with lowered("max_user_instances", "0"):
         mirror = started(mirror_for(frigate, rclone))
         events = ended(frigate, 4)
         drained(mirror)
         mirror.wait_for(lambda: mirror.log().count("S3 upload done") == 4)
-    finally:
-        MAX_WATCHES.write_text(before)
     assert mirror.log().count("new snapshots are found by scanning until it works") == 1
     conserved(rclone, events)
 
@@ -161,20 +149,12 @@ def test_lost_notifications_are_found_by_a_scan(
     rclone: Target, frigate: SimulatedFrigate, mirror_for: MakeMirror
 ) -> None:
     """The service is stopped while more files are closed than the queue holds: an overflow, and a scan after it."""
-    queue = Path("/proc/sys/fs/inotify/max_queued_events")
-    before = queue.read_text()
-    try:
-        queue.write_text("16")
-    except OSError as error:
-        pytest.skip(f"the inotify queue cannot be made shorter here: {error}")
-    try:
+    with lowered("max_queued_events", "16"):
         mirror = started(mirror_for(frigate, rclone))
         mirror.processes[-1].send_signal(19)  # SIGSTOP
         events = ended(frigate, 60)
         mirror.processes[-1].send_signal(18)  # SIGCONT
         drained(mirror)
         mirror.wait_for(lambda: mirror.log().count("S3 upload done") == 60)
-    finally:
-        queue.write_text(before)
     assert "inotify lost events; scanning" in mirror.log()
     conserved(rclone, events)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import MakeMirror
+from conftest import MakeMirror, started
 from frigate_s3_mirror.demo.embedded_s3 import EmbeddedS3
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from oracles import conserved, drained
@@ -77,8 +77,7 @@ def test_a_cut_network_comes_back(far: Target, tmp_path: Path, mirror_for: MakeM
     """What was in flight and what came meanwhile is in the bucket soon after; nothing counts as failed."""
     with SimulatedFrigate(tmp_path / "frigate", version="0.17", cameras=("front-door", "yard")) as frigate:
         mirror = mirror_for(frigate, far)
-        mirror.start()
-        mirror.wait_for(lambda: "is ready" in mirror.log())
+        started(mirror)
         events = [frigate.end_event(frigate.begin_event()) for _ in range(3)]
         drained(mirror)
         ip("-n", NAME, "link", "set", f"{NAME}f", "down")

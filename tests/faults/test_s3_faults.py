@@ -8,21 +8,18 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from conftest import MakeMirror, RunningMirror, WatchedTarget
+from conftest import MakeMirror, RunningMirror, WatchedTarget, ended
 from frigate_s3_mirror.demo.embedded_s3 import EmbeddedS3
 from frigate_s3_mirror.demo.progress import expected_key
-from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from oracles import PREFIX, conserved, drained, size
 from recording_proxy import Fault, FaultKind
 from servers import Target
 
-CAMERAS = ("front-door", "yard")
 KINDS = [
     Fault(FaultKind.ANSWER, status=500, code="InternalError"),
     Fault(FaultKind.ANSWER, status=503, code="SlowDown"),
@@ -35,19 +32,9 @@ KINDS = [
 ]
 
 
-@pytest.fixture
-def frigate(tmp_path: Path) -> Iterator[SimulatedFrigate]:
-    with SimulatedFrigate(tmp_path / "frigate", version="0.17", cameras=CAMERAS) as simulated:
-        yield simulated
-
-
 def ready(mirror: RunningMirror) -> None:
     mirror.start()
     mirror.wait_for(lambda: "is ready" in mirror.log() and "S3 has not taken" not in mirror.log())
-
-
-def ended(frigate: SimulatedFrigate, count: int) -> list[SimulatedEvent]:
-    return [frigate.end_event(frigate.begin_event(), delay=0.001) for _ in range(count)]
 
 
 @pytest.mark.parametrize("fault", KINDS, ids=lambda fault: f"{fault.kind.value} {fault.status}")

@@ -16,35 +16,20 @@ from pathlib import Path
 import pytest
 
 from broker import PROGRAM, home_of, mosquitto
-from conftest import MakeMirror, RunningMirror, WatchedTarget
+from conftest import CAMERAS, MakeMirror, RunningMirror, WatchedTarget, started
 from frigate_messages import TOPIC, message
 from frigate_s3_mirror.demo.progress import expected_key
 from frigate_s3_mirror.demo.simulated_api import PASSWORD, USER, FrigateHttp
 from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
+from oracles import PREFIX
 from servers import Target
 
-PREFIX = "frigate/snapshots"
+pytestmark = pytest.mark.usefixtures("utc")
+"""Keys bear dates."""
 FULL = os.environ.get("API_MODE") == "full"
 QUIET_SECONDS, FAST_EVENTS = (60.0, 20) if FULL else (6.0, 5)
 """API_MODE=full measures what docs/api-mode.md says."""
-CAMERAS = ("front-door", "yard")
-
-
-@pytest.fixture(autouse=True)
-def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Keys are compared in UTC."""
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
-
-
-@pytest.fixture
-def frigate(tmp_path: Path) -> Iterator[SimulatedFrigate]:
-    with SimulatedFrigate(tmp_path / "frigate", version="0.17", cameras=CAMERAS) as simulated:
-        yield simulated
 
 
 @pytest.fixture
@@ -68,12 +53,6 @@ def api_mirror(tmp_path: Path, mirror_for: MakeMirror) -> Callable[..., RunningM
 
 
 MakeApiMirror = Callable[..., RunningMirror]
-
-
-def started(mirror: RunningMirror) -> RunningMirror:
-    mirror.start()
-    mirror.wait_for(lambda: "is ready" in mirror.log())
-    return mirror
 
 
 def finished(frigate: SimulatedFrigate, count: int) -> list[SimulatedEvent]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import MakeMirror, RunningMirror, WatchedTarget
+from conftest import MakeMirror, RunningMirror, WatchedTarget, started
 from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from frigate_s3_mirror.demo.simulated_recordings import SimulatedSegment
@@ -64,12 +64,6 @@ def playlist_names(content: bytes) -> list[str]:
 
 def clips(mirror_for: MakeMirror, frigate: SimulatedFrigate, target: Target, **more: str) -> RunningMirror:
     return mirror_for(frigate, target, **{**CLIPS, **more})
-
-
-def started(mirror: RunningMirror) -> RunningMirror:
-    mirror.start()
-    mirror.wait_for(lambda: "is ready" in mirror.log())
-    return mirror
 
 
 @pytest.mark.parametrize("version", ["0.13", "0.14", "0.16", "0.18"])

@@ -15,7 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from broker import PROGRAM, home_of, mosquitto
-from conftest import MakeMirror, RunningMirror, WatchedTarget
+from conftest import MakeMirror, RunningMirror, WatchedTarget, started
 from frigate_messages import TOPIC, message
 from frigate_s3_mirror.demo.simulated_api import PASSWORD, USER, FrigateHttp
 from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
@@ -23,12 +23,6 @@ from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from frigate_s3_mirror.settings import INNER_PORT
 from recording_proxy import Fault, FaultKind
 from servers import Target
-
-
-@pytest.fixture
-def frigate(tmp_path: Path) -> Iterator[SimulatedFrigate]:
-    with SimulatedFrigate(tmp_path / "frigate", version="0.17", cameras=("front-door", "yard")) as simulated:
-        yield simulated
 
 
 @pytest.fixture
@@ -41,8 +35,7 @@ def live(
     mirror_for: MakeMirror, frigate: SimulatedFrigate, target: Target, api: FrigateHttp, **more: str
 ) -> RunningMirror:
     mirror = mirror_for(frigate, target, S3_LIVE="true", FRIGATE_URL=api.url, **{"S3_LIVE_INTERVAL": "1s", **more})
-    mirror.start()
-    mirror.wait_for(lambda: "is ready" in mirror.log())
+    started(mirror)
     return mirror
 
 

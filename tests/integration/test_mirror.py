@@ -9,53 +9,26 @@ import shutil
 import signal
 import sqlite3
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from conftest import MakeMirror
+from conftest import CAMERAS, MakeMirror
 from frigate_s3_mirror.demo.progress import expected_key
 from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
+from oracles import PREFIX, conserved
 from servers import Target
 
-PREFIX = "frigate/snapshots"
-CAMERAS = ("front-door", "yard")
+pytestmark = pytest.mark.usefixtures("utc")
+"""Keys bear dates."""
 RECORDINGS = Path(
     os.environ.get("FRIGATE_RECORDINGS", Path(__file__).resolve().parents[3] / "shared" / "frigate-recordings")
 )
 
 
-@pytest.fixture(autouse=True)
-def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Keys are compared in UTC."""
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
-
-
-@pytest.fixture
-def frigate(tmp_path: Path) -> Iterator[SimulatedFrigate]:
-    with SimulatedFrigate(tmp_path / "frigate", version="0.17", cameras=CAMERAS) as simulated:
-        yield simulated
-
-
-def assert_mirrored(target: Target, events: list[SimulatedEvent]) -> None:
-    """Every event with a file is in the bucket, byte for byte, under the documented key, and nothing else is."""
-    wanted = {expected_key(e, PREFIX): e.snapshot_path.read_bytes() for e in events if e.snapshot_path is not None}
-    got = target.objects()
-    assert set(got) == set(wanted)
-    assert all(got[key] == content for key, content in wanted.items())
-
-
 def finished(frigate: SimulatedFrigate, count: int) -> list[SimulatedEvent]:
-    return [
-        frigate.end_event(frigate.begin_event(camera=("front-door", "yard")[n % 2], label="person"))
-        for n in range(count)
-    ]
+    return [frigate.end_event(frigate.begin_event(camera=CAMERAS[n % 2], label="person")) for n in range(count)]
 
 
 @pytest.mark.parametrize("version", ["0.13", "0.14", "0.16", "0.17", "0.18"])
@@ -71,7 +44,7 @@ def test_every_version_of_frigate_is_mirrored_byte_for_byte(
         frigate.begin_event()
         done = mirror_for(frigate, s3).command("run", "--once")
         assert done.returncode == 0, done.stdout
-        assert_mirrored(s3, events)
+        conserved(s3, events)
 
 
 def test_a_second_run_sends_nothing(rclone: Target, frigate: SimulatedFrigate, mirror_for: MakeMirror) -> None:
@@ -113,7 +86,7 @@ def test_the_running_service_mirrors_as_events_end(
     events.append(frigate.end_event(long_one))
     mirror.wait_for(lambda: len(s3.objects()) == len(events))
     assert mirror.stop(process) == 0
-    assert_mirrored(s3, events)
+    conserved(s3, events)
     assert (
         "S3 Upload Stats - Success: 6, Failed: 0, Retry Queue: 0, Tracked Events: 6, Failed Events: 0, Health: OK"
         in mirror.log()
@@ -134,7 +107,7 @@ def test_the_scan_alone_does_the_job_where_inotify_is_blind(
     event = frigate.end_event(running)
     mirror.wait_for(lambda: len(rclone.objects()) == 1)
     assert mirror.stop(process) == 0
-    assert_mirrored(rclone, [event])
+    conserved(rclone, [event])
 
 
 def test_kill_9_at_any_moment_loses_nothing_and_repeats_little(
@@ -149,7 +122,7 @@ def test_kill_9_at_any_moment_loses_nothing_and_repeats_little(
         mirror.stop(process, signal.SIGKILL)
     done = mirror.command("run", "--once")
     assert done.returncode == 0, done.stdout
-    assert_mirrored(rclone, events)
+    conserved(rclone, events)
 
 
 def test_an_outage_counts_against_nobody(rclone: Target, frigate: SimulatedFrigate, mirror_for: MakeMirror) -> None:
@@ -168,7 +141,7 @@ def test_an_outage_counts_against_nobody(rclone: Target, frigate: SimulatedFriga
     mirror.stop(process)
     mirror.environment["S3_ENDPOINT_URL"] = good
     assert mirror.command("run", "--once").returncode == 0
-    assert_mirrored(rclone, events)
+    conserved(rclone, events)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +193,7 @@ def test_hostile_files_are_refused_and_the_rest_goes_on(
     assert done.returncode == 1
     for reason in ("is a symbolic link", "is not a file", "is empty (0 bytes)"):
         assert reason in done.stdout
-    assert_mirrored(rclone, [good])
+    conserved(rclone, [good])
     failed = json.loads((frigate.clips_dir / "cache" / ".s3_failed_events").read_text())
     assert set(failed) == {event.id for event in bad}
     assert "4 events will be tried again" in mirror.command("retry-failed").stdout
@@ -270,11 +243,11 @@ def test_the_older_scripts_state_is_taken_over(
     (cache / ".s3_failed_events").write_text(json.dumps({failed.id: 3}))
     mirror = mirror_for(frigate, rclone)
     assert mirror.command("run", "--once").returncode == 1
-    assert_mirrored(rclone, [new])
+    conserved(rclone, [new])
     assert (cache / ".s3_uploaded_events").read_text().split() == [old.id, new.id]
     assert "1 event will be tried again" in mirror.command("retry-failed", failed.id).stdout
     assert mirror.command("run", "--once").returncode == 0
-    assert_mirrored(rclone, [failed, new])
+    conserved(rclone, [failed, new])
 
 
 def test_all_artifacts_lie_beside_the_snapshot(rclone: Target, tmp_path: Path, mirror_for: MakeMirror) -> None:
@@ -301,7 +274,7 @@ def test_filters_leave_out_what_is_not_wanted(
     frigate.end_event(frigate.begin_event(camera="yard", label="person"))
     done = mirror_for(frigate, rclone, S3_CAMERAS="front*", S3_LABELS="!car").command("run", "--once")
     assert done.returncode == 0
-    assert_mirrored(rclone, [wanted])
+    conserved(rclone, [wanted])
 
 
 def test_a_second_service_on_the_same_state_says_so(
@@ -332,7 +305,7 @@ def test_a_replaced_database_is_found_again(rclone: Target, frigate: SimulatedFr
     aside.replace(frigate.db_path)
     mirror.wait_for(lambda: "Successfully reconnected to database" in mirror.log())
     assert mirror.stop(process) == 0
-    assert_mirrored(rclone, [event])
+    conserved(rclone, [event])
 
 
 @pytest.mark.parametrize("version", ["0.14.1", "0.17.2", "0.18.0-beta1"])

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from broker import PASSWORD, PROGRAM, Broker, Home, home_of, mosquitto
-from conftest import MakeMirror, RunningMirror
-from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
+from conftest import MakeMirror, RunningMirror, ended
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from servers import Target
 
@@ -61,10 +60,6 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 def home(broker: Broker) -> Iterator[Home]:
     with home_of(broker) as connected:
         yield connected
-
-
-def ended(frigate: SimulatedFrigate, count: int) -> list[SimulatedEvent]:
-    return [frigate.end_event(frigate.begin_event(), delay=0.001) for _ in range(count)]
 
 
 def is_well(home: Home) -> bool:

@@ -5,24 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from conftest import MakeMirror, RunningMirror, WatchedTarget
+from conftest import MakeMirror, RunningMirror, WatchedTarget, started
 from frigate_s3_mirror.demo.progress import expected_key
 from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from servers import Target
 
 PREFIX = "frigate/snapshots"
-
-
-@pytest.fixture
-def frigate(tmp_path: Path) -> Iterator[SimulatedFrigate]:
-    with SimulatedFrigate(tmp_path / "frigate", version="0.17", cameras=("front-door", "yard")) as simulated:
-        yield simulated
 
 
 def mirrored(frigate: SimulatedFrigate, mirror: RunningMirror, count: int) -> list[SimulatedEvent]:
@@ -213,8 +206,7 @@ def test_rebuild_and_a_running_service_do_not_meet(
 ) -> None:
     """One writer at a time."""
     mirror = mirror_for(frigate, rclone)
-    mirror.start()
-    mirror.wait_for(lambda: "is ready" in mirror.log())
+    started(mirror)
     done = mirror.command("rebuild")
     assert done.returncode == 2
     assert "Another mirror already uses the state folder" in done.stderr

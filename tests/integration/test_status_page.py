@@ -6,14 +6,11 @@ import json
 import re
 import socket
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from conftest import MakeMirror, RunningMirror, WatchedTarget
-from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
+from conftest import MakeMirror, RunningMirror, WatchedTarget, ended
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from recording_proxy import Fault, FaultKind
 from servers import Target
@@ -23,21 +20,11 @@ TOKEN = "a-token-of-the-tests"
 SECRETS = ("testing-secret", TOKEN)
 
 
-@pytest.fixture
-def frigate(tmp_path: Path) -> Iterator[SimulatedFrigate]:
-    with SimulatedFrigate(tmp_path / "frigate", version="0.17", cameras=("front-door", "yard")) as simulated:
-        yield simulated
-
-
 def started(mirror: RunningMirror) -> str:
     mirror.start()
     address = address_of(mirror)
     mirror.wait_for(lambda: ask(address, "/healthz").text == "OK\n")
     return address
-
-
-def ended(frigate: SimulatedFrigate, count: int) -> list[SimulatedEvent]:
-    return [frigate.end_event(frigate.begin_event(), delay=0.001) for _ in range(count)]
 
 
 def uploads(mirror: RunningMirror, count: int) -> None:

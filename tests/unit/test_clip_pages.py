@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -20,7 +18,6 @@ from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.keys import segment_name
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger import Ledger
-from frigate_s3_mirror.ledger_file import FILE_NAME
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.running import running_events
 from frigate_s3_mirror.stretches import NoSuchStretchError, Wanted, wanted
@@ -49,14 +46,6 @@ def snapshot(event: Event = EVENT) -> Entry:
 
 def sent(entry: Entry, at: float = 140.0) -> Outcome:
     return Outcome(entry, State.UPLOADED, 1, 0, 0.0, size_bytes=1000, sha256="s", etag="e", uploaded_at=at)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    opened = Ledger(tmp_path / FILE_NAME)
-    opened.open()
-    yield opened
-    opened.close()
 
 
 def test_a_clip_is_its_segments_and_what_is_missing(ledger: Ledger) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -127,14 +126,6 @@ def test_live_keys_are_beside_the_final_one() -> None:
     assert is_live_key(key)
     assert parse_key(key) is None
     assert not is_live_key(key_for(event(1), Kind.SNAPSHOT, "jpg", SETTINGS))
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    opened = Ledger(tmp_path / "ledger.db")
-    opened.open()
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

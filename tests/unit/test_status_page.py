@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -35,14 +33,6 @@ def entry(number: int, camera: str = "cam", label: str = "car", *, at: float | N
 
 def uploaded(taken: Entry, at: float) -> Outcome:
     return Outcome(taken, State.UPLOADED, 1, 0, 0.0, size_bytes=10, sha256="s", etag="e", uploaded_at=at)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    opened = Ledger(tmp_path / "ledger.db")
-    opened.open()
-    yield opened
-    opened.close()
 
 
 def test_the_pages_are_all_pictures_once_newest_first(ledger: Ledger) -> None:
