@@ -170,11 +170,8 @@ class Catalogue:
 @contextmanager
 def open_catalogue(ledger: Ledger) -> Iterator[Catalogue]:
     """A catalogue on a connection of its own. Raises LedgerError with a sentence."""
-    ledger.open(read_only=True)
-    try:
+    with ledger.reading():
         yield Catalogue(ledger)
-    finally:
-        ledger.close()
 
 
 def _picture(row: Sequence[Any]) -> Picture:

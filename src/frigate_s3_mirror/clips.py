@@ -46,9 +46,5 @@ def playlist(parts: Iterable[tuple[ClipPart, str]]) -> bytes:
 
 def playlist_object(ledger_path: Path, event_id: str) -> bytes:
     """The playlist that lies beside its segments in the bucket. Raises LedgerError."""
-    ledger = Ledger(ledger_path)
-    ledger.open(read_only=True)
-    try:
+    with Ledger(ledger_path).reading() as ledger:
         return playlist((part, f"{part.name}.mp4") for part in clip_parts(ledger, event_id))
-    finally:
-        ledger.close()

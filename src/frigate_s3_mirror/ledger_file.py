@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 SCHEMA_VERSION = 4
 FILE_NAME = "ledger.db"
@@ -137,6 +137,15 @@ class LedgerFile:
         except sqlite3.Error as error:
             self.close()
             raise LedgerError(f"The ledger {self.path} cannot be opened ({error}).") from error
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Self]:
+        """Open for reading alone, until the end of the block. Raises LedgerError with a sentence."""
+        self.open(read_only=True)
+        try:
+            yield self
+        finally:
+            self.close()
 
     def check_is_there(self) -> None:
         """Raise LedgerError with a sentence when there is no such file."""

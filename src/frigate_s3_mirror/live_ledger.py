@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.ledger_file import LedgerFile
@@ -38,12 +39,15 @@ class LiveLedger:
         self._ledger = LedgerFile(path)
         self._turn = threading.Lock()
 
-    def open(self, *, read_only: bool = False) -> None:
+    def open(self) -> None:
         """Connect."""
-        if read_only:
-            self._ledger.open(read_only=True)
-        else:
-            self._ledger.open_beside()
+        self._ledger.open_beside()
+
+    @contextmanager
+    def reading(self) -> Iterator[Self]:
+        """Connect for reading alone, until the end of the block."""
+        with self._ledger.reading():
+            yield self
 
     def close(self) -> None:
         """Give the connection back; may be called twice."""

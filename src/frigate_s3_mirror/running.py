@@ -39,24 +39,16 @@ def running_events(settings: Settings, now: float) -> list[RunningEvent]:
     """Those with a live picture first, the newest of them first. Raises LedgerError."""
     found = _with_pictures(settings, now) if settings.live else {}
     if settings.has_clips:
-        ledger = Ledger(settings.ledger_dir / FILE_NAME)
-        ledger.open(read_only=True)
-        try:
+        with Ledger(settings.ledger_dir / FILE_NAME).reading() as ledger:
             for event_id, camera, label in ledger.connection.execute(_WITH_SEGMENTS, (now - _SILENCE,)).fetchall():
                 found.setdefault(event_id, RunningEvent(event_id, camera, label, None, 0))
             return [replace(event, segments=_segments(ledger, event.event_id)) for event in found.values()]
-        finally:
-            ledger.close()
     return list(found.values())
 
 
 def _with_pictures(settings: Settings, now: float) -> dict[str, RunningEvent]:
-    live = LiveLedger(settings.ledger_dir / FILE_NAME)
-    live.open(read_only=True)
-    try:
+    with LiveLedger(settings.ledger_dir / FILE_NAME).reading() as live:
         pictures = live.in_progress(now - _LONGEST)
-    finally:
-        live.close()
     return {p.event_id: RunningEvent(p.event_id, p.camera, p.label, p, 0) for p in pictures}
 
 

@@ -61,9 +61,7 @@ class Status:
 def read_status(settings: Settings, now: float) -> Status:
     """Look at the ledger and at Frigate's table. Raises LedgerError with a sentence when there is no ledger."""
     ledger_dir = settings.ledger_dir
-    ledger = Ledger(ledger_dir / FILE_NAME)
-    ledger.open(read_only=True)
-    try:
+    with Ledger(ledger_dir / FILE_NAME).reading() as ledger:
         facts = ledger.facts()
         counts = ledger.counts()
         oldest = ledger.oldest_pending()
@@ -91,8 +89,6 @@ def read_status(settings: Settings, now: float) -> Status:
             in_progress=len(in_progress),
             live_picture_at=max((e.picture.uploaded_at for e in in_progress if e.picture is not None), default=None),
         )
-    finally:
-        ledger.close()
 
 
 def _clips(ledger: Ledger) -> dict[str, int] | None:

@@ -200,15 +200,11 @@ class Verification:
 
     def _look_at_frigate(self, verdict: Verdict) -> None:
         """Events with a file that the ledger does not know as uploaded."""
-        ledger = Ledger(self._ledger_path)
-        ledger.open(read_only=True)
-        try:
+        with Ledger(self._ledger_path).reading() as ledger:
             for entry in ledger.unmirrored():
                 if self._scope.holds(entry.event.start_time, entry.event.camera, entry.event.label):
                     detail = entry.last_error or f"is {entry.state}"
                     verdict.add(Difference(Trouble.UNMIRRORED, entry.event.id, entry.key, detail, entry.row))
-        finally:
-            ledger.close()
         settings = self._settings
         filters = Filters(settings.cameras, settings.labels)
         scan = FrigateScan(self._ledger_path, self._frigate.database, filters, settings.picture_kinds)

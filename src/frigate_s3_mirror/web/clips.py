@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import quote
 
@@ -118,14 +117,8 @@ class ClipPages:
         except (SourceVanishedError, SourceRefusedError, SourceUnreachableError):
             return None
 
-    @contextmanager
-    def _ledger(self) -> Iterator[Ledger]:
-        ledger = Ledger(self._settings.ledger_dir / FILE_NAME)
-        ledger.open(read_only=True)
-        try:
-            yield ledger
-        finally:
-            ledger.close()
+    def _ledger(self) -> AbstractContextManager[Ledger]:
+        return Ledger(self._settings.ledger_dir / FILE_NAME).reading()
 
 
 def _said(name: str) -> str:

@@ -38,12 +38,8 @@ class PicturePages:
         """Live pictures of an event, the oldest first; none where the feature is off. Raises LedgerError."""
         if not self._settings.live:
             return []
-        ledger = LiveLedger(self._settings.ledger_dir / FILE_NAME)
-        ledger.open(read_only=True)
-        try:
+        with LiveLedger(self._settings.ledger_dir / FILE_NAME).reading() as ledger:
             return ledger.of_event(event_id)
-        finally:
-            ledger.close()
 
     async def picture(self, request: Request) -> Response:
         """The picture: by a presigned address, or from here."""
