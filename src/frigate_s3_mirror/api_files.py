@@ -86,7 +86,7 @@ class ApiFiles:
             descriptor = self._nameless(int(length))
             unless_whole.callback(os.close, descriptor)
             if self._copy(answer, descriptor) != int(length):
-                raise ApiError(f"Frigate at {self._api.address} broke off while it sent {source}.")
+                raise ApiError(f"Frigate at {self._api.address} broke off while it sent a file.")
             unless_whole.pop_all()
         return descriptor, int(length)
 

@@ -159,7 +159,7 @@ class Discovery:
                 still_missing.append((entry, step.next_attempt_at if step.state is State.AWAITED else None))
         if came:
             await self.record(came, True)
-        if still_missing and self.folder.blame() is not None:
+        if still_missing and await asyncio.to_thread(self.folder.blame) is not None:
             return [(entry, self.clock.now() + 30.0) for entry, _ in still_missing]
         return still_missing
 
@@ -195,7 +195,7 @@ class Discovery:
                 self.watched.add(event.id)
                 continue
             self.watched.discard(event.id)
-            if verdict is Verdict.AWAIT and self.folder.blame() is not None:
+            if verdict is Verdict.AWAIT and await asyncio.to_thread(self.folder.blame) is not None:
                 continue  # an unmounted folder says nothing about its files
             if verdict is not Verdict.IGNORE:
                 entries += await self._entries_of(event, now, snapshot)

@@ -54,6 +54,8 @@ class Outcome:
     duration_seconds: float = 0.0
     is_queued_again: bool = False
     """It waits for S3 alone, and kept its place in the uploader's queue."""
+    is_told: bool = False
+    """Why it waits is told for all that wait for the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,24 +68,3 @@ class DiskFolder:
         if problem is None and not any(self.path.iterdir()):
             problem = f"Frigate's {self.name} {self.path} is empty; is its share mounted?"
         return problem
-
-
-class RemoteFolder:
-    """A folder that is asked for over HTTP; see Folder.
-
-    It has no trouble of its own: where Frigate does not answer, no file counts as missing in the first place.
-    """
-
-    trouble: str | None = None
-
-    def blame(self) -> str | None:
-        """See Folder."""
-        return None
-
-    def is_back(self) -> bool:
-        """See Folder."""
-        return False
-
-    def problem(self) -> str | None:
-        """See Folder."""
-        return None

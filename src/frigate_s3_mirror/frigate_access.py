@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from frigate_s3_mirror.api_files import RECORDINGS, ApiFiles, ApiPictures
-from frigate_s3_mirror.folders import DiskFolder, Folder, RemoteFolder
+from frigate_s3_mirror.api_folder import ApiFolder, look_at_pictures, look_at_recordings
+from frigate_s3_mirror.folders import DiskFolder, Folder
 from frigate_s3_mirror.frigate_api import FrigateApi
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sources import DiskFiles, DiskPictures, Files, Pictures
@@ -42,7 +44,14 @@ def _on_disk(settings: Settings) -> FrigateAccess:
 
 
 def _over_http(settings: Settings) -> FrigateAccess:
-    api, folder = FrigateApi(settings), settings.ledger_dir
+    api, folder, copy = FrigateApi(settings), settings.ledger_dir, settings.event_database
     pictures = ApiPictures(api, folder)
     recordings = ApiFiles(api, "recordings", RECORDINGS, folder)
-    return FrigateAccess(settings.event_database, pictures, RemoteFolder(), recordings, RemoteFolder(), api)
+    return FrigateAccess(
+        copy,
+        pictures,
+        ApiFolder("snapshots", partial(look_at_pictures, pictures, copy)),
+        recordings,
+        ApiFolder("recordings", partial(look_at_recordings, recordings, copy)),
+        api,
+    )

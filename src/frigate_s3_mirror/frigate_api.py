@@ -214,7 +214,9 @@ def _in_words(error: Exception) -> str:
 
     reason = getattr(error, "reason", error)
     said = getattr(reason.__cause__ or reason, "strerror", None)
-    if isinstance(reason, SSLError):
+    if isinstance(reason, SSLError) and "WRONG_VERSION_NUMBER" in str(reason):
+        said = "it speaks no TLS; write http:// instead of https://"
+    elif isinstance(reason, SSLError):
         said = f"no trusted connection: {reason}; FRIGATE_TLS_VERIFY=false trusts any certificate"
     elif said is None and isinstance(reason, TimeoutError):
         said = "it takes too long"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -35,6 +36,13 @@ class Hinted(Protocol):
         """Whether messages come from now on: Frigate says at this very broker that it is there."""
 
 
+_AFTER = b'"after": {"id": "'
+_OBJECT = re.compile(
+    rb'"after": \{"id": "([^"\\]+)", "camera": "[^"\\]*", "frame_time": [0-9.]+, "snapshot": \{"frame_time": ([0-9.]+)[,}]'
+)
+_UPDATE = b'"type": "update"}'
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """What one message says. `event` None: it ended, or is not held for real."""
@@ -44,6 +52,19 @@ class Said:
     is_end: bool
     picture_at: float | None
     """When the frame of its best picture was taken (unix seconds)."""
+
+
+def glance(payload: bytes) -> tuple[str, float] | None:
+    """Whose update this is and when its picture was taken, without reading it all.
+
+    Several times a second Frigate repeats all that it knows of each object, its whole path included: with 80 KB, reading
+    all of it takes 3 ms, this takes microseconds. None for what is not written as 0.14 to 0.18 write it; then
+    `understand` decides.
+    """
+    if not payload.endswith(_UPDATE):
+        return None
+    match = _OBJECT.match(payload, max(0, payload.find(_AFTER)))
+    return (match[1].decode(errors="replace"), float(match[2])) if match else None
 
 
 def understand(payload: bytes) -> Said | None:
@@ -84,6 +105,7 @@ class FrigateMessages:
         self._link.on_lost = lambda: self._tell_listening(is_listening=False)
         self._filters = Filters(settings.cameras, settings.labels)
         self._newest: dict[str, float | None] = {}
+        """When the best picture of a running event was taken, as far as that was heard; also of unwanted events."""
 
     def settled(self, outcomes: Sequence[Outcome]) -> None:
         """Nothing to do."""
@@ -114,19 +136,24 @@ class FrigateMessages:
     def _heard(self, _client: Client, message: MQTTMessage) -> None:
         payload = bytes(message.payload)
         if message.topic == self._presence:
+            self._newest.clear()  # a Frigate that began anew has other events
             self._tell_listening(is_listening=payload == b"online")
             return
-        said = understand(payload)
-        if said is None:
+        seen = glance(payload)
+        if seen is not None and self._newest.get(seen[0]) == seen[1]:
             return
+        if (said := understand(payload)) is not None:
+            self._take(said)
+
+    def _take(self, said: Said) -> None:
         if said.is_end:
             self._newest.pop(said.event_id, None)
             for hinted in self._hinted:
                 hinted.ended(said.event_id)
-        elif said.event is not None and said.event.is_named_safely and self._filters.wants(said.event):
-            known = said.event_id in self._newest
-            if not known or self._newest[said.event_id] != said.picture_at:
-                self._newest[said.event_id] = said.picture_at
+        elif said.event is not None:
+            is_news = said.event_id not in self._newest or self._newest[said.event_id] != said.picture_at
+            self._newest[said.event_id] = said.picture_at
+            if is_news and said.event.is_named_safely and self._filters.wants(said.event):
                 for hinted in self._hinted:
                     hinted.hint(said.event)
 

@@ -107,7 +107,7 @@ class Reports:
                 "S3 upload failed event=%s camera=%s after %d attempts: %s 'retry-failed' tries again.",
                 event.id, event.camera, outcome.attempts, outcome.error, extra=more,
             )  # fmt: skip
-        elif retries:
+        elif retries and not outcome.is_told:
             logger().warning(
                 "S3 upload will be retried event=%s camera=%s: %s", event.id, event.camera, outcome.error, extra=more
             )

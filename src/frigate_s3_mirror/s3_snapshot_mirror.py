@@ -81,7 +81,10 @@ class Mirror:
         clip_scan = ClipScan(self.ledger.path, frigate.database, settings)
         self._clips = ClipLoop(settings, clip_scan, self._record, self.clock) if settings.has_clips else None
         self.api = ApiLoop(settings, frigate.api, self.clock) if frigate.api is not None else None
-        self._scans = ScanLoop(settings, self.discovery, self._calls, self._exports, self.clock, remote=self.api)
+        folders = frigate.clips_folder, frigate.recordings_folder
+        self._scans = ScanLoop(
+            settings, self.discovery, self._calls, self._exports, self.clock, folders=folders, remote=self.api
+        )
         if self.api is not None:
             self._listen_to(self.api)
         self._reports = Reports(settings, self._calls, self.spool, self._scans.prove, self.clock)
@@ -261,7 +264,7 @@ class Mirror:
     @property
     def folder_trouble(self) -> str | None:
         """Why files could not be found, as a sentence."""
-        return self._frigate.clips_folder.trouble
+        return self._frigate.clips_folder.trouble or self._frigate.recordings_folder.trouble
 
     @property
     def is_broken(self) -> bool:
@@ -276,14 +279,14 @@ class Mirror:
         self._end.ask()
 
     async def _drain(self) -> None:
-        """Wait until nothing is left that could be sent, or S3 has not answered for too long."""
+        """Wait until nothing is left that could be sent, or S3 or Frigate has not answered for too long."""
         last_sign = self.clock.monotonic()
         while not self._end.is_near:
-            waiting = [lane.breaker for lane in self.lanes if lane.breaker.circuit is not Circuit.CLOSED]
-            if not waiting:
+            stuck = [lane for lane in self.lanes if lane.is_stuck]
+            if not stuck or any(not lane.is_idle for lane in self.lanes if lane not in stuck):
                 last_sign = self.clock.monotonic()
             elif (
-                any(breaker.error_class is ErrorClass.CONFIGURATION for breaker in waiting)
+                any(lane.breaker.error_class is ErrorClass.CONFIGURATION for lane in stuck)
                 or self.clock.monotonic() - last_sign > _ONCE_PATIENCE
             ):
                 return

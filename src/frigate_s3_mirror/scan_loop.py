@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from frigate_s3_mirror.discovery import Discovery
 from frigate_s3_mirror.entries import Entry, Outcome
 from frigate_s3_mirror.events import FrigateError
 from frigate_s3_mirror.exports import Exports
+from frigate_s3_mirror.folders import Folder
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger_thread import LedgerThread
 from frigate_s3_mirror.lifecycle import State
@@ -41,9 +42,11 @@ class ScanLoop:
 
     def __init__(
         self, settings: Settings, discovery: Discovery, calls: LedgerThread, exports: Exports, clock: Clock,
-        *, remote: Remote | None = None,
+        *, folders: Sequence[Folder], remote: Remote | None = None,
     ) -> None:  # fmt: skip
+        """`folders` are all of Frigate's from which files are sent."""
         self._settings, self._discovery, self._clock = settings, discovery, clock
+        self._folders = folders
         self._remote = remote
         self._calls, self._ledger, self._exports = calls, calls.ledger, exports
         self._pool = ThreadPoolExecutor(1, "scan")
@@ -102,7 +105,7 @@ class ScanLoop:
         discovery = self._discovery
         if self._remote is not None and self._remote.problem is not None:
             return  # a look at the copy would find no trouble
-        if discovery.folder.is_back():
+        if any([await asyncio.to_thread(folder.is_back) for folder in self._folders]):  # all of them are asked
             self.look_in_full()
             await self._calls.release()
         opened = await discovery.scan_recent(self.in_thread)

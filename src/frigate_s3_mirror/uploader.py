@@ -33,6 +33,7 @@ from frigate_s3_mirror.sources import RECORDING, SourceRefusedError, SourceUnrea
 _GATHER = 0.002
 _GATHER_IN_BACKLOG = 0.02
 _FRIGATE_PATIENCE = 30.0  # seconds until files that Frigate does not hand out now are asked for again
+_TELL_AGAIN = 600.0  # seconds after which the same trouble with them is told once more
 
 
 class Backlog(Protocol):
@@ -78,6 +79,8 @@ class Uploader:
     last_success_at: float | None = None
     problem: str | None = None
     """What is wrong with S3 now, as a sentence; None while it works."""
+    source_problem: str | None = None
+    """Why Frigate's files cannot be had now, as a sentence."""
     ledger_problem: str | None = None
     """Why outcomes cannot be written, as a sentence; they are kept and tried again."""
     _turn: threading.Condition = field(default_factory=threading.Condition)
@@ -92,6 +95,7 @@ class Uploader:
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     """Something finished, or the end is near."""
     _loop: asyncio.AbstractEventLoop | None = None
+    _tell_source_at: float = 0.0
     _stopping: bool = False
     _given_up: bool = False
     _end: threading.Event = field(default_factory=threading.Event)
@@ -121,6 +125,11 @@ class Uploader:
         """Whether nothing is queued, in flight or unsettled."""
         with self._turn:
             return not (self._queue or self._claimed or self._finished or self._more or self._refilling)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether what it has waits for S3, or for Frigate's files."""
+        return self.breaker.circuit is not Circuit.CLOSED or self.source_problem is not None
 
     async def run(self) -> None:
         """Upload until `stop`; ends when the last outcome is settled, or the grace is over."""
@@ -303,6 +312,7 @@ class Uploader:
             self._note_nothing()
             return self._refused(entry, StoreError(ErrorClass.OBJECT, f"Unforeseen: {error!r}."))
         self.note_success()
+        self.source_problem = None
         return outcome
 
     def _pace(self, size_bytes: int) -> None:
@@ -311,13 +321,26 @@ class Uploader:
 
     def _unreachable(self, entry: Entry, reason: str) -> Outcome:
         """Frigate does not hand out its files now: nobody's fault but Frigate's, so nothing is counted."""
+        self._note_source_problem(reason)
         at = self.clock.now() + _FRIGATE_PATIENCE
-        return Outcome(entry, State.PENDING, entry.attempts, entry.deferrals + 1, at, reason)
+        return Outcome(entry, State.PENDING, entry.attempts, entry.deferrals + 1, at, reason, is_told=True)
+
+    def _note_source_problem(self, reason: str) -> None:
+        """Tell it once, of however many files it is true."""
+        with self._turn:
+            now = self.clock.monotonic()
+            is_news = reason != self.source_problem or now >= self._tell_source_at
+            self.source_problem = reason
+            if is_news:
+                self._tell_source_at = now + _TELL_AGAIN
+        if is_news:
+            logger().warning("S3 uploads wait: %s Nothing is lost; trying again.", reason)
 
     def _vanished(self, entry: Entry) -> Outcome:
         """The file was seen before and is gone: a loss, unless the whole folder is away."""
         if (problem := self.folder.blame()) is not None:
             return self._unreachable(entry, problem)
+        self.source_problem = None
         return Outcome(
             entry,
             State.EXPIRED,

@@ -41,6 +41,7 @@ METRIC_NAMES = (
     "frigate_s3_mirror_health",
     "frigate_s3_mirror_lag_seconds",
     "frigate_s3_mirror_last_upload_timestamp_seconds",
+    "frigate_s3_mirror_log_lines_total",
     "frigate_s3_mirror_missing_snapshots",
     "frigate_s3_mirror_objects",
     "frigate_s3_mirror_s3_answered_timestamp_seconds",

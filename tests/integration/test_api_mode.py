@@ -314,6 +314,26 @@ def test_s3_away_and_frigate_deletes(
         assert 1 <= len(fetched) <= 2
 
 
+def test_frigates_media_folder_is_away(
+    rclone_proxy: WatchedTarget, frigate: SimulatedFrigate, api: FrigateHttp, api_mirror: MakeApiMirror
+) -> None:
+    """Pictures that were seen are all 404 for a while: none of them counts as lost."""
+    assert api.files is not None
+    api.files.remembers = 0.0
+    mirror = started(api_mirror(frigate, api, rclone_proxy, S3_SPOOL_MAX="0"))
+    with rclone_proxy.proxy.refusing():
+        events = finished(frigate, 4)
+        mirror.wait_for(lambda: json.loads(mirror.command("status", "--json").stdout)["backlog"] == 4)
+        elsewhere = frigate.clips_dir.rename(frigate.clips_dir.with_name("unmounted"))
+    told = "Frigate does not hand out 4 of its newest 4 snapshots; is its media folder mounted?"
+    mirror.wait_for(lambda: json.loads(mirror.command("status", "--json").stdout)["reason"] == told, 60)
+    elsewhere.rename(frigate.clips_dir)
+    mirror.wait_for(lambda: len(rclone_proxy.objects()) == 4, 60)
+    assert_mirrored(rclone_proxy, pictures_of(events))
+    status = json.loads(mirror.command("status", "--json").stdout)
+    assert (status["counts"]["expired"], status["counts"]["absent"], status["health"]) == (0, 0, "OK")
+
+
 @pytest.mark.skipif(PROGRAM is None, reason="mosquitto is not installed (apt install mosquitto)")
 def test_mqtt_saves_the_asking(
     tmp_path: Path, rclone: Target, frigate: SimulatedFrigate, api: FrigateHttp, api_mirror: MakeApiMirror

@@ -294,18 +294,25 @@ def test_a_clip_that_s3_refuses_holds_up_no_snapshot(
 def test_a_recordings_folder_that_is_not_mounted_is_told(
     rclone: Target, frigate: SimulatedFrigate, mirror_for: MakeMirror
 ) -> None:
-    """Nothing is given up; when the folder is there, its segments go."""
+    """Once, of however many segments, and `run --once` ends; when the folder is there, its segments go by themselves."""
     event = ended(frigate)
-    segments = around(frigate, event, 0)
+    segments = around(frigate, event, 0, 10)
     elsewhere = frigate.recordings_dir.with_name("elsewhere")
     frigate.recordings_dir.rename(elsewhere)
-    mirror = started(clips(mirror_for, frigate, rclone))
-    mirror.wait_for(lambda: "FRIGATE_RECORDINGS_DIR" in mirror.log())
+    mirror = clips(mirror_for, frigate, rclone)
+    done = mirror.command("run", "--once")
+    assert done.returncode == 1
+    assert done.stdout.count("S3 uploads wait: Frigate's recordings folder") == 1
+    assert "2 are not in the bucket yet; the next run sends them" in done.stdout
+    assert "will be retried" not in done.stdout
+    started(mirror)
+    mirror.wait_for(lambda: json.loads(mirror.command("status", "--json").stdout)["health"] == "DEGRADED")
     told = json.loads(mirror.command("status", "--json").stdout)
-    assert (told["health"], told["clips"]["pending"], told["clips"]["expired"]) == ("DEGRADED", 1, 0)
+    assert "FRIGATE_RECORDINGS_DIR" in told["reason"]
+    assert (told["clips"]["pending"], told["clips"]["expired"]) == (2, 0)
     elsewhere.rename(frigate.recordings_dir)
-    mirror.command("retry-failed")
     mirror.wait_for(lambda: clip_of(rclone, event).items() >= expected(segments).items(), 60)
+    mirror.wait_for(lambda: json.loads(mirror.command("status", "--json").stdout)["health"] == "OK", 60)
 
 
 def test_doctor_looks_at_the_recordings(rclone: Target, frigate: SimulatedFrigate, mirror_for: MakeMirror) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from frigate_messages import message
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
-from frigate_s3_mirror.frigate_messages import understand
+from frigate_s3_mirror.frigate_messages import glance, understand
 
 
 @pytest.mark.parametrize("version", ["0.14", "0.16", "0.17", "0.18"])
@@ -48,3 +48,17 @@ def test_each_version_has_its_fields(tmp_path: Path) -> None:
     }
     assert {"path_data", "max_severity", "active"} < fields["0.16"] - fields["0.14"]
     assert fields["0.18"] - fields["0.16"] == {"snapshot_clean", "computed_score"}
+
+
+@pytest.mark.parametrize("version", ["0.14", "0.16", "0.17", "0.18"])
+def test_a_glance_sees_the_same(tmp_path: Path, version: str) -> None:
+    """Of updates alone; whoever writes JSON in another way is read in full."""
+    with SimulatedFrigate(tmp_path, version) as frigate:
+        event = frigate.begin_event("garage", "person", '"after": {"id": "x", ')
+    update, new, end = (message(event, kind, 5.5, version).encode() for kind in ("update", "new", "end"))
+    said = understand(update)
+    assert said is not None
+    assert glance(update) == (said.event_id, said.picture_at) == (event.id, 5.5)
+    assert (glance(new), glance(end), glance(b"")) == (None, None, None)
+    assert glance(json.dumps(json.loads(update), separators=(",", ":")).encode()) is None
+    assert glance(message(event, "update", 5.5, version, snapshot=None).encode()) is None

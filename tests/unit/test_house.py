@@ -37,6 +37,7 @@ LAYERS = [
     {"environment", "frigate_api", "frigate_copy"},
     {"addon_options", "keys", "lifecycle", "sources", "documentation", "policies", "command_line"},
     {"entries", "s3", "signed_requests", "api_files", "api_feed"},
+    {"api_folder"},
     {"frigate_access"},
     {"lifecycle_client", "abandoned", "s3_reading"},
     {"ledger", "observers"},

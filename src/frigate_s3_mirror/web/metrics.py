@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
@@ -40,6 +41,9 @@ class Metrics:
         )  # fmt: skip
         self._segment_bytes = Counter("clip_bytes", "Bytes of segments.", ["camera"], **common)  # type: ignore[arg-type]
         self._live = Counter("live_pictures", "Pictures of running events.", ["camera", "result"], **common)  # type: ignore[arg-type]
+        told = Counter("log_lines", "Warnings and errors of this run, shown in the log or not.", ["level"], **common)  # type: ignore[arg-type]
+        self.log_counter: logging.Handler = _LogCounter(told)
+        """To be given to a logger."""
         self.registry.register(_LedgerCollector(read))
         ProcessCollector(registry=self.registry)
 
@@ -74,6 +78,18 @@ class Metrics:
     def text(self) -> bytes:
         """The exposition format, version 0.0.4."""
         return generate_latest(self.registry)
+
+
+class _LogCounter(logging.Handler):
+    """Counts what was told, so that trouble which is over in a moment shows, too."""
+
+    def __init__(self, counter: Counter) -> None:
+        super().__init__(logging.WARNING)
+        self._by_level = {level: counter.labels(level) for level in ("warning", "error")}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count one."""
+        self._by_level["error" if record.levelno >= logging.ERROR else "warning"].inc()
 
 
 class _LedgerCollector(Collector):

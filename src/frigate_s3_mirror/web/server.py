@@ -89,7 +89,11 @@ class StatusPage:
         server = _QuietServer(config)
         server.until = self._stop
         self._is_ready.set()
-        await server.serve(sockets=[listening])
+        logger().addHandler(self._app.metrics.log_counter)
+        try:
+            await server.serve(sockets=[listening])
+        finally:
+            logger().removeHandler(self._app.metrics.log_counter)
 
 
 class _QuietServer(uvicorn.Server):
