@@ -14,7 +14,8 @@ from obstore.store import S3Store
 from benchmarks.report import Goal, Plan, Report, table
 from benchmarks.stage import environment, lags_of, running_mirror
 from frigate_s3_mirror.demo.embedded_s3 import EmbeddedS3
-from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
+from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
+from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 
 SHARES = {"median": 50, "99th percentile": 99}
 

