@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.report import Plan, Report, table
-from benchmarks.stage import cpu_seconds, environment, memory_mb, running_mirror
+from benchmarks.stage import cpu_seconds, environment, measure, memory_mb, running_mirror
 from frigate_s3_mirror.demo.embedded_s3 import EmbeddedS3
 
 ROUNDS = 3
@@ -56,8 +57,8 @@ class Bracketed:
 def run(plan: Plan) -> Report:
     """Rounds of each way, with a stretch without the mirror before and after each."""
     made = table(
-        "A real Frigate", "", "Frigate without", "and with the mirror", "more", "mirror", "memory", "events running"
-    )
+        "A real Frigate", "Frigate: its main process", "", "Frigate without", "with the mirror", "more", "the mirror", "memory", "events running"
+    )  # fmt: skip
     if "FRIGATE_PID" not in os.environ:
         made.add_row("skipped: FRIGATE_PID names no running Frigate", "", "", "", "", "", "")
         return Report(made, {})
@@ -109,6 +110,7 @@ def _with(server: EmbeddedS3, state: Path, more: Mapping[str, str], seconds: flo
     variables = environment(
         server, **given, S3_STATE_DIR=str(state), S3_STATUS_LISTEN="off", S3_PATH_PREFIX=state.name, **more
     )
+    measure([sys.executable, "-m", "frigate_s3_mirror", "run", "--once"], variables)  # what was there before
     with running_mirror(variables, state.with_suffix(".log")) as process:
         time.sleep(_SETTLE_SECONDS)
         return _watch(int(os.environ["FRIGATE_PID"]), process.pid, seconds)
