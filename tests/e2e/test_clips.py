@@ -208,3 +208,18 @@ def test_what_was_loaded_ahead_is_not_fetched_again(
     until_ended(page, 3)
     asked = [e.path.rsplit("/", 1)[1] for e in rclone_proxy.proxy.requests("GET") if e.path.endswith(".mp4")]
     assert sorted(asked) == [f"{name}.mp4" for name in names(page)[1:]]
+
+
+def test_what_was_loaded_ahead_comes_from_the_bucket_once(
+    moto_proxy: WatchedTarget, frigate: SimulatedFrigate, mirror_for: MakeMirror, window: OpenWindow
+) -> None:
+    """By presigned addresses, too, where the bucket hands out what it was told of keeping (rclone's does not)."""
+    address, event = mirrored(mirror_for(frigate, moto_proxy, **CLIPS), frigate)
+    page = window().page
+    page.goto(f"{address}/event/{event.id}")
+    moto_proxy.proxy.forget()
+    page.evaluate(WATCHED)
+    page.locator("video").evaluate("video => video.play()")
+    until_ended(page, 3)
+    asked = [e.path.rsplit("/", 1)[1] for e in moto_proxy.proxy.requests("GET") if e.path.endswith(".mp4")]
+    assert sorted(asked) == [f"{name}.mp4" for name in names(page)[1:]]
