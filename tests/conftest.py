@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -131,18 +131,24 @@ def moto_proxy(moto: Target) -> Iterator[WatchedTarget]:
         yield WatchedTarget(**vars(watched), proxy=proxy)
 
 
+WITHOUT_RIGHTS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+"""What a command begins with whose files may have modes that mean something, for root, too."""
+
+
 @dataclass
 class RunningMirror:
     """The service as a child process, with its log in a file."""
 
     environment: dict[str, str]
     log_path: Path
+    before: Sequence[str] = ()
+    """What its commands begin with."""
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the program to its end."""
         return subprocess.run(
-            [sys.executable, "-m", "frigate_s3_mirror", *arguments],
+            [*self.before, sys.executable, "-m", "frigate_s3_mirror", *arguments],
             env=self.environment, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from frigate_s3_mirror.api_files import ApiFiles
 from frigate_s3_mirror.database_words import cannot_be_read
 from frigate_s3_mirror.events import Filters, FrigateDatabase, FrigateError, database_uri
+from frigate_s3_mirror.folders import Folder
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.sources import Pictures
 
@@ -28,53 +29,35 @@ Look = Callable[[], Sequence[bool]]
 """Tells of each of the newest files whether it is handed out. Raises FrigateError."""
 
 
-class ApiFolder:
-    """See folders.Folder. Asks Frigate, so it may take seconds; used from several threads."""
+class ApiFolder(Folder):
+    """A folder that Frigate hands out over HTTP. It is asked, so this may take seconds."""
 
     def __init__(self, name: str, look: Look, monotonic: Callable[[], float] = time.monotonic) -> None:
         """`name` is what is in it, for people."""
-        self.trouble: str | None = None
         self._name, self._look, self._monotonic = name, look, monotonic
         self._lock = threading.Lock()
         self._known: str | None = None
         self._known_until = float("-inf")
 
-    def blame(self) -> str | None:
-        """See folders.Folder. While Frigate does not answer, nothing is known of its files."""
-        try:
-            problem = self._absence()
-        except FrigateError as error:
-            return str(error)
-        self.trouble = problem or self.trouble
-        return problem
-
-    def is_back(self) -> bool:
-        """See folders.Folder."""
-        if self.trouble is None:
-            return False
-        try:
-            if self._absence() is not None:
-                return False
-        except FrigateError:
-            return False
-        self.trouble = None
-        return True
-
-    def problem(self) -> str | None:
-        """See folders.Folder."""
-        return self.trouble
-
-    def _absence(self) -> str | None:
-        """A sentence when most files are missing: nginx remembers for two minutes those that it handed out."""
+    def absence(self) -> str | None:
+        """See Folder. While Frigate does not answer, nothing is known of its files."""
         with self._lock:
             if self._monotonic() >= self._known_until:
-                seen = self._look()
-                missing = len(seen) - sum(seen)
-                is_away = len(seen) >= _FEWEST and 2 * missing > len(seen)
-                told = f"Frigate does not hand out {missing} of its newest {len(seen)} {self._name}; is its media folder mounted?"
-                self._known = told if is_away else None
-                self._known_until = self._monotonic() + (_BAD_SECONDS if is_away else _GOOD_SECONDS)
+                try:
+                    self._known = self._judge(self._look())
+                except FrigateError as error:
+                    self._known = str(error)
+                self._known_until = self._monotonic() + (_GOOD_SECONDS if self._known is None else _BAD_SECONDS)
             return self._known
+
+    def _judge(self, seen: Sequence[bool]) -> str | None:
+        """Most files decide, not all of them: nginx remembers for two minutes those that it handed out."""
+        missing = len(seen) - sum(seen)
+        if len(seen) < _FEWEST or 2 * missing <= len(seen):
+            return None
+        return (
+            f"Frigate does not hand out {missing} of its newest {len(seen)} {self._name}; is its media folder mounted?"
+        )
 
 
 def look_at_pictures(pictures: Pictures, copy: Path) -> list[bool]:

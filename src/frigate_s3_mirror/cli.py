@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -90,7 +91,7 @@ def run(
             left = int(mirror.is_broken)
         else:
             left = _drain(mirror)
-            _say_what_is_left(mirror.ledger, mirror.discovery.problem, mirror.folder_trouble, mirror.uploader.problem)
+            _say_what_is_left(mirror.ledger, mirror.problems)
     finally:
         mirror.close()
     # All is on disk. A request that hangs in a thread must not hold up the end, as the interpreter's own exit would let it.
@@ -225,7 +226,7 @@ def effective(settings: Settings) -> dict[str, str]:
     return {name: value or "(not set)" for name, value in shown.items()}
 
 
-def _say_what_is_left(ledger: Ledger, *problems: str | None) -> None:
+def _say_what_is_left(ledger: Ledger, problems: Sequence[str]) -> None:
     """The end of `--once`: what is in the bucket, and what is not and why."""
     counts = ledger.counts()
     logger().info(
@@ -234,8 +235,7 @@ def _say_what_is_left(ledger: Ledger, *problems: str | None) -> None:
         counts[State.ABSENT] + counts[State.AWAITED],
     )
     for problem in problems:
-        if problem:
-            logger().error("S3 snapshot mirror: %s", problem)
+        logger().error("S3 snapshot mirror: %s", problem)
     if waiting := ledger.backlog():
         logger().error("S3 snapshot mirror: %d are not in the bucket yet; the next run sends them", waiting)
     for lost in ledger.problems(State.FAILED, State.EXPIRED, limit=20, with_clips=True):

@@ -50,7 +50,7 @@ from frigate_s3_mirror.uploader import Uploader
 _SPOOL_PAGE = 500
 _CLIP_THREADS = 2
 """Segments at a time, beside S3_UPLOAD_THREADS: no number of them holds up a picture."""
-_ONCE_PATIENCE = 30.0  # seconds that `--once` keeps trying while S3 does not answer
+_ONCE_PATIENCE = 30.0  # seconds that `--once` keeps trying while S3 does not answer, or Frigate
 
 
 class Mirror:
@@ -241,7 +241,7 @@ class Mirror:
             telling.cancel()
             await self._reports.advance(advance)
         left = await self._calls.call(self.ledger.left)
-        return int(left) + bool(self.discovery.problem or self.folder_trouble)
+        return int(left) + any(self._unseen)
 
     async def _find_clips(self) -> int:
         try:
@@ -262,9 +262,15 @@ class Mirror:
         await asyncio.gather(*uploads)
 
     @property
-    def folder_trouble(self) -> str | None:
-        """Why files could not be found, as a sentence."""
-        return self._frigate.clips_folder.trouble or self._frigate.recordings_folder.trouble
+    def problems(self) -> list[str]:
+        """What keeps something from the bucket, a sentence for each."""
+        of_lanes = [problem for lane in self.lanes for problem in (lane.problem, lane.files.sentence)]
+        return list(dict.fromkeys(problem for problem in (*self._unseen, *of_lanes) if problem is not None))
+
+    @property
+    def _unseen(self) -> list[str | None]:
+        """Why there may be more of Frigate's than the ledger knows."""
+        return [self.discovery.problem, self._frigate.clips_folder.trouble, self._frigate.recordings_folder.trouble]
 
     @property
     def is_broken(self) -> bool:

@@ -27,13 +27,13 @@ from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.sending import Sender
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sources import RECORDING, SourceRefusedError, SourceUnreachableError, SourceVanishedError
+from frigate_s3_mirror.trouble import Trouble
 
 # Seconds that an outcome waits for others, so that they share a trip to the disk. What S3 has and the ledger not yet is
 # sent again after a kill, so a burst waits shortly; in a long backlog the same few are nothing.
 _GATHER = 0.002
 _GATHER_IN_BACKLOG = 0.02
 _FRIGATE_PATIENCE = 30.0  # seconds until files that Frigate does not hand out now are asked for again
-_TELL_AGAIN = 600.0  # seconds after which the same trouble with them is told once more
 
 
 class Backlog(Protocol):
@@ -79,8 +79,8 @@ class Uploader:
     last_success_at: float | None = None
     problem: str | None = None
     """What is wrong with S3 now, as a sentence; None while it works."""
-    source_problem: str | None = None
-    """Why Frigate's files cannot be had now, as a sentence."""
+    files: Trouble = field(default_factory=Trouble)
+    """Why Frigate's files cannot be had now."""
     ledger_problem: str | None = None
     """Why outcomes cannot be written, as a sentence; they are kept and tried again."""
     _turn: threading.Condition = field(default_factory=threading.Condition)
@@ -95,7 +95,6 @@ class Uploader:
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     """Something finished, or the end is near."""
     _loop: asyncio.AbstractEventLoop | None = None
-    _tell_source_at: float = 0.0
     _stopping: bool = False
     _given_up: bool = False
     _end: threading.Event = field(default_factory=threading.Event)
@@ -129,7 +128,7 @@ class Uploader:
     @property
     def is_stuck(self) -> bool:
         """Whether what it has waits for S3, or for Frigate's files."""
-        return self.breaker.circuit is not Circuit.CLOSED or self.source_problem is not None
+        return self.breaker.circuit is not Circuit.CLOSED or self.files.sentence is not None
 
     async def run(self) -> None:
         """Upload until `stop`; ends when the last outcome is settled, or the grace is over."""
@@ -312,7 +311,7 @@ class Uploader:
             self._note_nothing()
             return self._refused(entry, StoreError(ErrorClass.OBJECT, f"Unforeseen: {error!r}."))
         self.note_success()
-        self.source_problem = None
+        self.files.is_over()
         return outcome
 
     def _pace(self, size_bytes: int) -> None:
@@ -321,26 +320,18 @@ class Uploader:
 
     def _unreachable(self, entry: Entry, reason: str) -> Outcome:
         """Frigate does not hand out its files now: nobody's fault but Frigate's, so nothing is counted."""
-        self._note_source_problem(reason)
-        at = self.clock.now() + _FRIGATE_PATIENCE
-        return Outcome(entry, State.PENDING, entry.attempts, entry.deferrals + 1, at, reason, is_told=True)
-
-    def _note_source_problem(self, reason: str) -> None:
-        """Tell it once, of however many files it is true."""
         with self._turn:
-            now = self.clock.monotonic()
-            is_news = reason != self.source_problem or now >= self._tell_source_at
-            self.source_problem = reason
-            if is_news:
-                self._tell_source_at = now + _TELL_AGAIN
+            is_news = self.files.met(reason, self.clock.monotonic())
         if is_news:
             logger().warning("S3 uploads wait: %s Nothing is lost; trying again.", reason)
+        at = self.clock.now() + _FRIGATE_PATIENCE
+        return Outcome(entry, State.PENDING, entry.attempts, entry.deferrals + 1, at, reason, is_told=True)
 
     def _vanished(self, entry: Entry) -> Outcome:
         """The file was seen before and is gone: a loss, unless the whole folder is away."""
         if (problem := self.folder.blame()) is not None:
             return self._unreachable(entry, problem)
-        self.source_problem = None
+        self.files.is_over()
         return Outcome(
             entry,
             State.EXPIRED,

@@ -195,26 +195,13 @@ def test_without_script_each_segment_is_a_link(
     page.wait_for_url(f"{rclone.endpoint_url}/**")
 
 
+@pytest.mark.parametrize("proxied", [False, True])
 def test_what_was_loaded_ahead_is_not_fetched_again(
-    rclone_proxy: WatchedTarget, frigate: SimulatedFrigate, mirror_for: MakeMirror, window: OpenWindow
+    proxied: bool, moto_proxy: WatchedTarget, frigate: SimulatedFrigate, mirror_for: MakeMirror, window: OpenWindow
 ) -> None:
-    """Through the service, which says how long an answer may be kept, the bucket is asked for a segment once."""
-    address, event = mirrored(mirror_for(frigate, rclone_proxy, **CLIPS, S3_STATUS_PROXY="true"), frigate)
-    page = window().page
-    page.goto(f"{address}/event/{event.id}")
-    rclone_proxy.proxy.forget()
-    page.evaluate(WATCHED)
-    page.locator("video").evaluate("video => video.play()")
-    until_ended(page, 3)
-    asked = [e.path.rsplit("/", 1)[1] for e in rclone_proxy.proxy.requests("GET") if e.path.endswith(".mp4")]
-    assert sorted(asked) == [f"{name}.mp4" for name in names(page)[1:]]
-
-
-def test_what_was_loaded_ahead_comes_from_the_bucket_once(
-    moto_proxy: WatchedTarget, frigate: SimulatedFrigate, mirror_for: MakeMirror, window: OpenWindow
-) -> None:
-    """By presigned addresses, too, where the bucket hands out what it was told of keeping (rclone's does not)."""
-    address, event = mirrored(mirror_for(frigate, moto_proxy, **CLIPS), frigate)
+    """The bucket is asked for a segment once: both it and the service say how long an answer may be kept."""
+    more = {**CLIPS, "S3_STATUS_PROXY": "true"} if proxied else CLIPS
+    address, event = mirrored(mirror_for(frigate, moto_proxy, **more), frigate)
     page = window().page
     page.goto(f"{address}/event/{event.id}")
     moto_proxy.proxy.forget()

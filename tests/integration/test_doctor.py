@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import sqlite3
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
-from conftest import MakeMirror, RunningMirror, made
+from conftest import WITHOUT_RIGHTS, MakeMirror, RunningMirror, made
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from servers import Target, moto_server
 from tls_front import Certificates, tls_front
@@ -36,8 +35,9 @@ def frigate(tmp_path: Path) -> Iterator[SimulatedFrigate]:
 def examine(frigate: SimulatedFrigate, mirror_for: MakeMirror) -> Callable[..., tuple[int, Checks]]:
     """Runs `doctor --json` with these variables; the exit status and the checks by name. No secret may be shown."""
 
-    def run(target: Target, **more: str) -> tuple[int, Checks]:
+    def run(target: Target, before: Sequence[str] = (), **more: str) -> tuple[int, Checks]:
         mirror = mirror_for(frigate, target, S3_SITE="house 1", **more)
+        mirror.before = before
         done = mirror.command("doctor", "--json")
         assert_no_secret(mirror, done.stdout + done.stderr)
         report = json.loads(done.stdout)
@@ -295,12 +295,18 @@ def test_a_clips_folder_that_is_none_is_named(rclone: Target, examine: Examine, 
         assert checks["inotify"]["seen"] == "Needs clips folder."
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_pictures_that_may_not_be_read_are_named(rclone: Target, examine: Examine, frigate: SimulatedFrigate) -> None:
     for path in frigate.clips_dir.iterdir():
         path.chmod(0)
-    status, checks = examine(rclone)
+    status, checks = examine(rclone, WITHOUT_RIGHTS)
     assert (status, failures(checks)) == (1, ["clips folder"])
+
+
+def test_a_state_folder_that_may_not_be_written_is_named(rclone: Target, examine: Examine, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o500)
+    status, checks = examine(rclone, WITHOUT_RIGHTS, S3_STATE_DIR=str(state))
+    assert (status, failures(checks)) == (1, ["state folder"])
 
 
 def test_another_frigates_clips_folder_is_worth_a_warning(rclone: Target, examine: Examine, tmp_path: Path) -> None:

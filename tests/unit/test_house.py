@@ -23,6 +23,7 @@ LAYERS = [
         "folders",
         "clock",
         "retry",
+        "trouble",
         "pacer",
         "health",
         "broker_errors",
