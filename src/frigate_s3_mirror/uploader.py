@@ -296,6 +296,7 @@ class Uploader:
             self._note_nothing()
             return self._refused(entry, StoreError(ErrorClass.OBJECT, f"{error}."))
         except StoreError as error:
+            self.keep(entry)  # first, or the next try might fetch it from Frigate once more
             asks = error.asks_for_less and self.breaker.circuit is not Circuit.OPEN
             retry_after = self.sender.retry_after(entry) if asks else None
             with self._turn:  # in one step, so that the newest entry is also the next probe
@@ -304,7 +305,6 @@ class Uploader:
                 if outcome.is_queued_again:
                     again = _again(outcome)
                     heapq.heappush(self._queue, (-again.happened_at, again.row, again))
-            self.keep(entry)
             return outcome
         except Exception as error:  # noqa: BLE001  # outermost frame of this attempt: counted against the entry and told
             logger().exception("S3 upload failed in an unforeseen way event=%s", entry.event.id)
