@@ -87,7 +87,7 @@ class ApiLoop:
 
     # -- what Frigate's messages tell (see frigate_messages.Hinted); from any thread ---------------------------------
 
-    def hint(self, event: Event) -> None:
+    def hint(self, event: Event, frame_at: float | None) -> None:
         """This event runs."""
         self._in_loop(lambda: self._expect(self._expected.runs, event.id))
 

@@ -26,8 +26,8 @@ from frigate_s3_mirror.settings import Settings
 class Hinted(Protocol):
     """Who wants to know; see live.LivePictures and api_loop.ApiLoop. Called in paho's thread."""
 
-    def hint(self, event: Event) -> None:
-        """This event runs, and its picture is new or better."""
+    def hint(self, event: Event, frame_at: float | None) -> None:
+        """This event runs, and its picture is new or better: of a frame that was taken then (unix seconds)."""
 
     def ended(self, event_id: str) -> None:
         """It is over."""
@@ -155,7 +155,7 @@ class FrigateMessages:
             self._newest[said.event_id] = said.picture_at
             if is_news and said.event.is_named_safely and self._filters.wants(said.event):
                 for hinted in self._hinted:
-                    hinted.hint(said.event)
+                    hinted.hint(said.event, said.picture_at)
 
     def _tell_listening(self, *, is_listening: bool) -> None:
         for hinted in self._hinted:

@@ -88,11 +88,11 @@ class LivePictures:
     def proved(self) -> None:
         """Nothing to do."""
 
-    def hint(self, event: Event) -> None:
+    def hint(self, event: Event, frame_at: float | None) -> None:
         """Frigate's MQTT message: this event runs, and its picture is new or better. From any thread."""
 
         def take() -> None:
-            self.plan.hint(event, self._clock.monotonic())
+            self.plan.hint(event, self._clock.monotonic(), frame_at)
             self._news.set()
 
         self._in_loop(take)
@@ -102,7 +102,9 @@ class LivePictures:
         self._in_loop(lambda: self.plan.end(event_id))
 
     def listening(self, is_listening: bool) -> None:  # noqa: FBT001
-        """Nothing to do: it looks by itself, too."""
+        """It looks by itself, too. From any thread."""
+        if not is_listening:
+            self._in_loop(self.plan.hear_no_more)
 
     def look_now(self) -> None:
         """Rows of Frigate's table are new or different. In the event loop."""
@@ -150,7 +152,7 @@ class LivePictures:
     async def _send(self, watched: Watched) -> None:
         sha256 = None
         try:
-            sha256 = await self._in(self._pool, self._attempt, watched.event, watched.sha256)
+            sha256 = await self._in(self._pool, self._attempt, watched.event, watched.sha256, watched.frame_at)
             self._note("api", None)
         except (ApiError, FrigateError, StoreError, LedgerError, sqlite3.Error) as error:
             self._tell(watched.event.camera, "failed")
@@ -174,7 +176,7 @@ class LivePictures:
     def _running(self) -> list[Event]:
         return self._database.running(self._clock.now() - _LONGEST_EVENT)
 
-    def _attempt(self, event: Event, last_sha256: str | None) -> str | None:
+    def _attempt(self, event: Event, last_sha256: str | None, frame_at: float | None) -> str | None:
         """Send the picture if it is another one than the last; returns its SHA-256."""
         picture = self._picture(event)
         if picture is None:
@@ -185,6 +187,8 @@ class LivePictures:
         taken_at = self._clock.now()
         number, key = self._ledger.begin(event, lambda n: live_key_for(event, n, _ENDING, self._settings), taken_at)
         metadata = object_metadata(event, sha256) | {"live": str(number), "taken": f"{taken_at:.3f}"}
+        if frame_at is not None:
+            metadata["frame"] = f"{frame_at:.3f}"
         storage_class = self._settings.effective_storage_class
         tagged = tags("live", self._settings)
         upload = Upload(key, picture, len(picture), CONTENT_TYPES[_ENDING], metadata, storage_class, tagged)

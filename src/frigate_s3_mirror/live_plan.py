@@ -22,6 +22,8 @@ class Watched:
     in_hand: bool = False
     last_at: float = float("-inf")
     hinted_at: float = float("-inf")
+    frame_at: float | None = None
+    """When the frame of its best picture was taken (unix seconds), where Frigate said so."""
     sha256: str | None = None
     """Of the picture that was sent last."""
 
@@ -43,12 +45,17 @@ class LivePlan:
             watched = self.running.setdefault(event.id, Watched(event, now))
             watched.event = event
 
-    def hint(self, event: Event, now: float) -> None:
+    def hint(self, event: Event, now: float, frame_at: float | None = None) -> None:
         """Frigate says that this event's picture became better (or that it runs at all)."""
         watched = self.running.setdefault(event.id, Watched(event, now))
-        watched.event, watched.hinted_at = event, now
+        watched.event, watched.hinted_at, watched.frame_at = event, now, frame_at
         if not watched.in_hand:
             watched.next_at = max(now, min(watched.next_at, watched.last_at + self.interval))
+
+    def hear_no_more(self) -> None:
+        """Frigate's messages do not come any more: what they said of frames is out of date."""
+        for watched in self.running.values():
+            watched.frame_at = None
 
     def end(self, event_id: str) -> None:
         """Frigate says that it ended."""

@@ -293,6 +293,15 @@ def test_mqtt_is_faster_than_looking(
         mirror.wait_for(lambda: len(live_objects(rclone, last)) == 1)
         assert never.id not in mirror.log()
         assert "Traceback" not in mirror.log()
+        home.say(TOPIC, message(last, "update", 3.25))
+        api.pictures[last.id] = picture(1)
+        mirror.wait_for(lambda: len(live_objects(rclone, last)) == 2)
+        (better,) = [key for key in rclone.objects() if f"{last.id}" in key and "-live-2." in key]
+        told = {
+            name.lower(): value
+            for name, value in rclone.client().head_object(Bucket=rclone.bucket, Key=better)["Metadata"].items()
+        }
+        assert (told["live"], told["frame"]) == ("2", "3.250")
         broker.stop()
         later = begun(frigate, api)  # without the broker it is found by looking
         mirror.wait_for(lambda: len(live_objects(rclone, later)) == 1)

@@ -59,6 +59,19 @@ def test_a_hint_never_hastens_beyond_the_interval() -> None:
     assert plan.next_at() == 110.0
 
 
+def test_the_frame_is_known_as_long_as_frigate_speaks() -> None:
+    """A look at the table says nothing of it, and takes nothing back."""
+    plan = LivePlan(10.0)
+    plan.hint(event(1), 100.0, 99.5)
+    plan.see([event(1), event(2)], 101.0)
+    assert {watched.event.id: watched.frame_at for watched in plan.running.values()} == {
+        event(1).id: 99.5,
+        event(2).id: None,
+    }
+    plan.hear_no_more()
+    assert plan.running[event(1).id].frame_at is None
+
+
 def test_an_event_that_has_no_row_yet_is_waited_for() -> None:
     """Frigate's message may come before its row; an event that ended is dropped."""
     plan = LivePlan(10.0)
