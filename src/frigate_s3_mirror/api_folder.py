@@ -1,6 +1,7 @@
 """Whether a file that Frigate does not hand out is gone, or all of them are, for FRIGATE_SOURCE=api.
 
-nginx says 404 either way. So the newest files are asked for, too, of which the copy of Frigate's tables tells.
+nginx says 404 either way. So others are asked for, too, of which the copy of Frigate's tables tells: out of all times,
+because for two minutes nginx also remembers what was there (those that were just sent) and what was not.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.sources import Pictures
 
 _ASKED, _FEWEST = 12, 4
-"""How many of the newest files are asked for, and how many there must be to tell anything."""
+"""How many files are asked for, and how many there must be to tell anything."""
 _GOOD_SECONDS, _BAD_SECONDS = 2.0, 10.0
 """How long what was seen counts: with thousands of files gone, not each of them needs a look of its own."""
-_NEWEST = "SELECT path FROM recordings ORDER BY start_time DESC LIMIT ?"
+_REMEMBERED_SECONDS = 150.0
+"""nginx's two minutes and some more, for which a file may still be missing when all are back."""
+_JUST_BACK = "Frigate's media folder is back, but for two minutes its web server may not know."
 
 Look = Callable[[], Sequence[bool]]
-"""Tells of each of the newest files whether it is handed out. Raises FrigateError."""
+"""Tells of some files whether they are handed out. Raises FrigateError."""
 
 
 class ApiFolder(Folder):
@@ -37,7 +40,19 @@ class ApiFolder(Folder):
         self._name, self._look, self._monotonic = name, look, monotonic
         self._lock = threading.Lock()
         self._known: str | None = None
-        self._known_until = float("-inf")
+        self._known_until = self._forgiving_until = float("-inf")
+
+    def blame(self) -> str | None:
+        """See Folder."""
+        problem = super().blame()
+        return _JUST_BACK if problem is None and self._monotonic() < self._forgiving_until else problem
+
+    def is_back(self) -> bool:
+        """See Folder."""
+        is_back = super().is_back()
+        if is_back:
+            self._forgiving_until = self._monotonic() + _REMEMBERED_SECONDS
+        return is_back
 
     def absence(self) -> str | None:
         """See Folder. While Frigate does not answer, nothing is known of its files."""
@@ -51,30 +66,39 @@ class ApiFolder(Folder):
             return self._known
 
     def _judge(self, seen: Sequence[bool]) -> str | None:
-        """Most files decide, not all of them: nginx remembers for two minutes those that it handed out."""
+        """Most files decide, not all of them: nginx may remember some."""
         missing = len(seen) - sum(seen)
         if len(seen) < _FEWEST or 2 * missing <= len(seen):
             return None
-        return (
-            f"Frigate does not hand out {missing} of its newest {len(seen)} {self._name}; is its media folder mounted?"
-        )
+        return f"Frigate hands out {len(seen) - missing} of {len(seen)} {self._name}; is its media folder mounted?"
 
 
 def look_at_pictures(pictures: Pictures, copy: Path) -> list[bool]:
     """See Look."""
+    ids = _out_of_all_times(copy, "id", "event", "has_snapshot AND end_time IS NOT NULL")
     database = FrigateDatabase(copy, Filters())
     try:
-        events = database.newest_with_snapshot(_ASKED)
+        return [pictures.find(event, Kind.SNAPSHOT) is not None for event in database.events(ids)]
     finally:
         database.close()
-    return [pictures.find(event, Kind.SNAPSHOT) is not None for event in events]
 
 
 def look_at_recordings(recordings: ApiFiles, copy: Path) -> list[bool]:
     """See Look."""
+    return [recordings.head(path) is not None for path in _out_of_all_times(copy, "path", "recordings", "1")]
+
+
+def _out_of_all_times(copy: Path, column: str, table: str, condition: str) -> list[str]:
+    """A few values of the copy's table, as evenly out of its time as rows are there."""
+    row = f"SELECT {column} FROM {table} WHERE start_time >= ? AND {condition} ORDER BY start_time LIMIT 1"  # noqa: S608
+    bounds = f"SELECT (SELECT min(start_time) FROM {table}), (SELECT max(start_time) FROM {table})"  # noqa: S608
     try:
         with closing(sqlite3.connect(database_uri(copy), uri=True)) as connection:
-            paths = [row[0] for row in connection.execute(_NEWEST, (_ASKED,))]
+            first, last = connection.execute(bounds).fetchone()
+            if first is None:
+                return []
+            times = (first + (last - first) * n / (_ASKED - 1) for n in range(_ASKED))
+            found = [value for at in times for (value,) in connection.execute(row, (at,))]
     except sqlite3.Error as error:
         raise FrigateError(cannot_be_read(copy, str(error))) from error
-    return [recordings.head(path) is not None for path in paths]
+    return list(dict.fromkeys(found))

@@ -290,12 +290,6 @@ class FrigateDatabase:
                   AND {self._condition}"""  # noqa: S608
         return [event_of(row) for row in self._read(sql, [since])]
 
-    def newest_with_snapshot(self, most: int) -> list[Event]:
-        """Ended events that have a snapshot, the newest first, at most so many. Raises FrigateError."""
-        sql = f"""SELECT {{columns}} FROM event e WHERE e.has_snapshot = 1 AND e.end_time IS NOT NULL AND {self._condition}
-                  ORDER BY e.start_time DESC LIMIT {most}"""  # noqa: S608
-        return [event_of(row) for row in self._read(sql, [])]
-
     def event(self, event_id: str) -> Event | None:
         """The row of this id, or None when it is not there or not wanted. Raises FrigateError."""
         found = self.events((event_id,))

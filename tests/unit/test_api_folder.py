@@ -46,7 +46,7 @@ def test_most_files_decide(seen: tuple[bool, ...], is_away: bool) -> None:
 def test_it_is_back_once() -> None:
     frigate = Frigate(*[False] * 4)
     assert not frigate.folder.is_back()
-    told = "Frigate does not hand out 4 of its newest 4 snapshots; is its media folder mounted?"
+    told = "Frigate hands out 0 of 4 snapshots; is its media folder mounted?"
     assert frigate.folder.blame() == told
     frigate.seen = (True,) * 4
     assert not frigate.folder.is_back(), "what was seen counts for a while"
@@ -54,6 +54,19 @@ def test_it_is_back_once() -> None:
     assert frigate.folder.is_back()
     assert not frigate.folder.is_back()
     assert frigate.folder.problem() is None
+
+
+def test_when_all_are_back_a_missing_one_is_forgiven_for_a_while() -> None:
+    """nginx remembers for two minutes that it was not there."""
+    frigate = Frigate(*[False] * 4)
+    frigate.folder.blame()
+    frigate.seen, frigate.now = (True,) * 4, 60.0
+    assert frigate.folder.is_back()
+    frigate.now += 120
+    assert frigate.folder.blame() == "Frigate's media folder is back, but for two minutes its web server may not know."
+    assert frigate.folder.problem() is None
+    frigate.now += 60
+    assert frigate.folder.blame() is None
 
 
 def test_many_missing_files_ask_once() -> None:
