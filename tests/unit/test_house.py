@@ -10,7 +10,7 @@ from frigate_s3_mirror.documentation import TABLES
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "frigate_s3_mirror"
 LAYERS = [
-    {"runtime.untrusted"},
+    {"runtime.untrusted", "runtime.atomic_write"},
     {
         "units",
         "providers",
