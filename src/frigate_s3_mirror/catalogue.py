@@ -17,9 +17,10 @@ from frigate_s3_mirror.ledger import REASON, Ledger
 from frigate_s3_mirror.lifecycle import State
 
 _COLUMNS = (
-    "id, event_id, camera, label, kind, state, key, source, happened_at, uploaded_at, size_bytes, sha256, etag, "
-    "attempts, last_error, event"
+    "id, event_id, camera, label, kind, state, key, source, coalesce(start_time, happened_at), happened_at, uploaded_at, "
+    "size_bytes, sha256, etag, attempts, last_error, event"
 )
+_BEGAN = "coalesce(start_time, happened_at)"
 _PICTURE = Kind.SNAPSHOT.value
 _EXAMPLES = 5
 _SEARCHED = 200
@@ -38,7 +39,10 @@ class Picture:
     state: State
     key: str | None
     source: str | None
+    began_at: float
+    """When its event began, which dates its key, too."""
     happened_at: float
+    """When its event ended."""
     uploaded_at: float | None
     size_bytes: int | None
     sha256: str | None
@@ -50,7 +54,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which pictures: of a state, and perhaps of a camera, a label, a time [since, until) in unix seconds."""
+    """Which pictures: of a state, and perhaps of a camera, a label, events begun in [since, until) in unix seconds."""
 
     state: State = State.UPLOADED
     camera: str | None = None
@@ -63,7 +67,7 @@ class Wanted:
 class Place:
     """Where a page begins: after this picture, newest first."""
 
-    happened_at: float
+    began_at: float
     row: int
 
 
@@ -98,25 +102,25 @@ class Catalogue:
 
     def page(self, wanted: Wanted, limit: int, after: Place | None = None) -> tuple[list[Picture], Place | None]:
         """Up to `limit` snapshots, newest first, and where the next page begins (None: this is the last)."""
-        terms = ["state = ?", "kind = ?"]
-        values: list[str | float] = [wanted.state.value, _PICTURE]
+        terms = ["state = ?", "kind = 'snapshot'"]
+        values: list[str | float] = [wanted.state.value]
         for term, value in (
             ("camera = ?", wanted.camera),
             ("label = ?", wanted.label),
-            ("happened_at >= ?", wanted.since),
-            ("happened_at < ?", wanted.until),
+            (f"{_BEGAN} >= ?", wanted.since),
+            (f"{_BEGAN} < ?", wanted.until),
         ):
             if value is not None:
                 terms.append(term)
                 values.append(value)
         if after is not None:
-            terms.append("happened_at <= ? AND (happened_at < ? OR id < ?)")
-            values += [after.happened_at, after.happened_at, after.row]
-        sql = f"""SELECT {_COLUMNS} FROM object INDEXED BY object_order WHERE {" AND ".join(terms)}
-                  ORDER BY happened_at DESC, id DESC LIMIT ?"""  # noqa: S608  # only fixed fragments are put together
+            terms.append(f"{_BEGAN} <= ? AND ({_BEGAN} < ? OR id < ?)")
+            values += [after.began_at, after.began_at, after.row]
+        sql = f"""SELECT {_COLUMNS} FROM object INDEXED BY object_begun WHERE {" AND ".join(terms)}
+                  ORDER BY {_BEGAN} DESC, id DESC LIMIT ?"""  # noqa: S608  # only fixed fragments are put together
         found = [_picture(row) for row in self._connection.execute(sql, [*values, limit + 1])]
         shown = found[:limit]
-        return shown, Place(shown[-1].happened_at, shown[-1].row) if len(found) > limit else None
+        return shown, Place(shown[-1].began_at, shown[-1].row) if len(found) > limit else None
 
     def event(self, event_id: str) -> list[Picture]:
         """All objects of an event but its clip, which can have hundreds; its snapshot first."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 FILE_NAME = "ledger.db"
 LOCK_NAME = "service.lock"
 """Held by the one service that may use a state folder."""
@@ -55,6 +55,11 @@ _INDEXES = """
 CREATE INDEX object_order ON object (state, happened_at DESC, kind, camera, label);
 CREATE INDEX object_uploads ON object (uploaded_at, size_bytes) WHERE uploaded_at IS NOT NULL;
 """
+# The gallery's pages, by the beginning of the event, which dates its key, too. Imported rows know their end alone.
+_BEGUN = """
+CREATE INDEX object_begun ON object (state, coalesce(start_time, happened_at) DESC, id DESC, camera, label)
+WHERE kind = 'snapshot';
+"""
 # Pictures of running events: each has a number of its own before it is sent, so that none ever replaces another.
 _LIVE = """
 CREATE TABLE live (
@@ -70,7 +75,7 @@ ALTER TABLE object ADD COLUMN seconds REAL;
 DROP INDEX object_identity;
 {_IDENTITY}
 """
-_UPGRADES = {1: f"DROP INDEX object_order; {_INDEXES}", 2: _LIVE, 3: _PARTS}
+_UPGRADES = {1: f"DROP INDEX object_order; {_INDEXES}", 2: _LIVE, 3: _PARTS, 4: _BEGUN}
 """What leads from a version of the schema to the next."""
 
 
@@ -219,7 +224,7 @@ class LedgerFile:
     def _migrate(self) -> None:
         version = self._check_version()
         if version == 0:
-            schema = _SCHEMA.format(identity=_IDENTITY, indexes=_INDEXES, live=_LIVE)
+            schema = _SCHEMA.format(identity=_IDENTITY, indexes=_INDEXES + _BEGUN, live=_LIVE)
             self.connection.executescript(f"BEGIN; {schema} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         for older in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
             self.connection.executescript(f"BEGIN; {_UPGRADES[older]} PRAGMA user_version = {older + 1}; COMMIT;")

@@ -63,7 +63,7 @@ LAYERS = [
     {"s3_snapshot_mirror", "status", "verify", "restore", "fleet"},
     {"home_assistant", "announcer", "watchdog"},
     {"mqtt", "notify", "live", "frigate_messages"},
-    {"web.access", "web.chart", "web.metrics", "web.pictures", "web.remembered"},
+    {"web.access", "web.connections", "web.chart", "web.metrics", "web.pictures", "web.remembered"},
     {"web.views"},
     {"web.clips", "web.picture_pages"},
     {"web.app"},

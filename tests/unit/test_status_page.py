@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
+from datetime import datetime
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -17,12 +20,15 @@ from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.lifecycle import State
-from frigate_s3_mirror.web.access import Access
+from frigate_s3_mirror.web.access import Access, Throttle, local_target
 from frigate_s3_mirror.web.chart import HEIGHT, WIDTH, bar_chart
 from frigate_s3_mirror.web.remembered import Remembered
-from frigate_s3_mirror.web.views import Filter, frigate_link, settings_shown
+from frigate_s3_mirror.web.views import Filter, clock_time, frigate_link, moment, settings_shown
 
 TOKEN = "a-long-enough-token"
+ODD_PLACES = [
+    "0001-01-01", "9999-12-31", "1969-12-31", "nan:1", "inf:1", "-1e999:2", f"1.5:{1 << 63}", f"1.5:-{1 << 70}", f"1:{'9' * 5000}", ":",
+]  # fmt: skip
 
 
 def entry(number: int, camera: str = "cam", label: str = "car", *, at: float | None = None) -> Entry:
@@ -47,7 +53,7 @@ def test_the_pages_are_all_pictures_once_newest_first(ledger: Ledger) -> None:
             break
         assert len(page) == 6
     assert sorted(p.row for p in seen) == sorted(one.row for one in taken)
-    assert all((a.happened_at, a.row) > (b.happened_at, b.row) for a, b in pairwise(seen))
+    assert all((a.began_at, a.row) > (b.began_at, b.row) for a, b in pairwise(seen))
 
 
 def test_the_filters_hold(ledger: Ledger) -> None:
@@ -57,7 +63,7 @@ def test_the_filters_hold(ledger: Ledger) -> None:
     ledger.settle([uploaded(one, 1.0) for one in taken[:3]])
 
     def found(wanted: Wanted) -> list[float]:
-        return [picture.happened_at for picture in Catalogue(ledger).page(wanted, 10)[0]]
+        return [picture.began_at for picture in Catalogue(ledger).page(wanted, 10)[0]]
 
     assert found(Wanted()) == [3, 2, 1]
     assert found(Wanted(camera="yard")) == [2, 1]
@@ -86,6 +92,7 @@ def test_a_page_s_address_says_what_it_was_made_of(at: float, row: int, camera: 
     from urllib.parse import parse_qsl
 
     chosen = Filter.of({"camera": camera, "day": str(day), "state": "failed"})
+    assert chosen.day in {day, None}
     again = Filter.of(dict(parse_qsl(chosen.query(Place(at, row)))))
     assert again == replace(chosen, after=Place(at, row))
 
@@ -184,3 +191,77 @@ def test_no_secret_is_among_the_settings_shown() -> None:
     settings = load(environ).settings
     assert "hush" not in str(settings_shown(settings))
     assert frigate_link(settings, "1.5-a&b") == "http://nvr:5000/sub/explore?event_id=1.5-a%26b"
+
+
+@given(st.sampled_from(["day", "after"]), st.text(max_size=30) | st.sampled_from(ODD_PLACES))
+def test_any_query_is_a_question_to_the_ledger(name: str, value: str) -> None:
+    """The ends of the calendar, infinities and numbers beyond SQLite's integers give a page, not an error."""
+    chosen = Filter.of({name: value})
+    for zone in (None, ZoneInfo("Pacific/Kiritimati"), ZoneInfo("Pacific/Pago_Pago")):
+        wanted = chosen.wanted(zone)
+        assert wanted.since is None or wanted.since < (wanted.until or 0)
+    assert chosen.after is None or (math.isfinite(chosen.after.began_at) and abs(chosen.after.row) < 1 << 63)
+
+
+@pytest.mark.parametrize("at", [math.nan, math.inf, -math.inf, 1e18, -7e10, 3e11, 1e400])
+def test_what_is_no_time_is_told_as_such(at: float) -> None:
+    """A row that an older version took in from odd metadata spoils no page."""
+    assert clock_time(at) == "at no known time"
+    assert moment(at) == ""
+
+
+def test_a_day_of_the_gallery_is_one_of_its_keys(ledger: Ledger) -> None:
+    """An event from before midnight to after it is found under the day that its key bears, in the keys' time zone."""
+    zone = ZoneInfo("Europe/Berlin")
+    begun = datetime(2026, 11, 24, 23, 30, tzinfo=zone).timestamp()
+    event = Event("1.5-abcdef", "door", "person", None, begun, begun + 3.5 * 3600, True, (), None, False)
+    taken = ledger.record([replace(entry(1), event=event, happened_at=begun + 3.5 * 3600)], 0.0)
+    ledger.settle([uploaded(one, begun + 4 * 3600) for one in taken])
+
+    def found(day: str) -> list[str]:
+        page, _ = Catalogue(ledger).page(Filter.of({"day": day}).wanted(zone), 10)
+        return [clock_time(picture.began_at, zone) for picture in page]
+
+    assert found("2026-11-24") == ["2026-11-24 23:30:00"]
+    assert found("2026-11-25") == []
+
+
+def test_guessing_is_slow_and_locks_nobody_out() -> None:
+    """Ten wrong tokens at once, then one a second; other addresses wait for nothing, and after a minute it is over."""
+    throttle = Throttle()
+    for _ in range(10):
+        assert throttle.wait_seconds("10.0.0.1", 100.0) == 0.0
+        throttle.failed("10.0.0.1", 100.0)
+    waits = [throttle.wait_seconds("10.0.0.1", 100.0) for _ in range(200)]
+    assert waits[:4] == [0.0, 1.0, 2.0, 3.0]
+    assert set(waits[4:]) == {None}
+    assert throttle.wait_seconds("10.0.0.2", 100.0) == 0.0
+    assert throttle.wait_seconds("10.0.0.1", 104.5) == 0.0
+    assert throttle.wait_seconds("10.0.0.1", 161.0) == 0.0
+
+
+def test_the_throttle_remembers_a_bounded_number_of_addresses() -> None:
+    """Somebody with many addresses costs no memory."""
+    throttle = Throttle()
+    for number in range(5000):
+        throttle.failed(f"2001:db8::{number:x}", float(number))
+    assert len(throttle._by_address) == 1000
+
+
+@pytest.mark.parametrize(
+    ("target", "goes_to"),
+    [
+        ("/gallery?camera=garage", "/gallery?camera=garage"),
+        ("/event/1.5-abcdef", "/event/1.5-abcdef"),
+        ("//evil.example/", "/"),
+        ("/\\evil.example", "/"),
+        ("https://evil.example", "/"),
+        ("", "/"),
+        ("/sign-in", "/"),
+        ("/x\r\nSet-Cookie: a=b", "/"),
+        ("/" + "x" * 3000, "/"),
+    ],
+)
+def test_signing_in_goes_on_to_a_page_of_ours(target: str, goes_to: str) -> None:
+    """A deep link survives the sign-in; another site's address does not."""
+    assert local_target(target) == goes_to

@@ -14,8 +14,52 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 SESSION_COOKIE = "frigate_s3_mirror_session"
-_FAILURES_BEFORE_PAUSE = 10
-_PAUSE_SECONDS = 60.0
+_FREE_FAILURES = 10
+_FAILURES_SECONDS = 60.0
+_PACE_SECONDS = 1.0
+_LONGEST_WAIT = 3.0
+_MOST_ADDRESSES = 1000
+_LONGEST_TARGET = 2000  # characters
+
+
+@dataclass(slots=True)
+class _Attempts:
+    """What one address has tried; times are monotonic seconds."""
+
+    failed_at: list[float] = field(default_factory=list)
+    next_at: float = 0.0
+
+
+@dataclass(slots=True)
+class Throttle:
+    """Slows the guessing of a token down without locking its owner out.
+
+    An address may fail a few times a minute at once; after that its attempts are looked at one by one, a second apart,
+    and those for which no place is left in that short queue not at all. Other addresses, and sessions, are not concerned.
+    """
+
+    _by_address: dict[str, _Attempts] = field(default_factory=dict)
+
+    def wait_seconds(self, address: str, now: float) -> float | None:
+        """Return how long this attempt must wait before it is looked at, None when there are too many. `now`: monotonic."""
+        attempts = self._by_address.get(address)
+        if attempts is None:
+            return 0.0
+        attempts.failed_at = [at for at in attempts.failed_at if at > now - _FAILURES_SECONDS]
+        if len(attempts.failed_at) < _FREE_FAILURES:
+            return 0.0
+        begin = max(now, attempts.next_at)
+        if begin - now > _LONGEST_WAIT:
+            return None
+        attempts.next_at = begin + _PACE_SECONDS
+        return begin - now
+
+    def failed(self, address: str, now: float) -> None:
+        """Note a wrong token. `now`: monotonic seconds."""
+        if address not in self._by_address and len(self._by_address) >= _MOST_ADDRESSES:
+            del self._by_address[next(iter(self._by_address))]
+        attempts = self._by_address.setdefault(address, _Attempts())
+        attempts.failed_at = [*attempts.failed_at[-_FREE_FAILURES:], now]
 
 
 @dataclass(slots=True)
@@ -24,7 +68,6 @@ class Access:
 
     token: str | None
     _secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
-    _failures: list[float] = field(default_factory=list)
 
     def new_session(self) -> str:
         """A value for the session cookie."""
@@ -38,10 +81,12 @@ class Access:
 
     def may_look(self, headers: Mapping[str, str], cookie: str | None) -> bool:
         """Whether the request brings the token, as a bearer or by a session; without a token everyone may."""
-        if self.token is None:
-            return True
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        return (scheme.lower() == "bearer" and _same(given.strip(), self.token)) or self.is_session(cookie)
+        given = bearer(headers)
+        return self.token is None or self.is_session(cookie) or (given is not None and self.is_token(given))
+
+    def is_token(self, given: str) -> bool:
+        """Whether this is the token; ask a Throttle first."""
+        return self.token is not None and _same(given, self.token)
 
     def ticket(self, path: str, until: int) -> str:
         """A query that opens this one address for a program that cannot sign in; `until` in unix seconds."""
@@ -53,16 +98,6 @@ class Access:
         if not (until.isdecimal() and until.isascii() and len(until) < 12 and int(until) > now):
             return False
         return _same(query.get("ticket", ""), self._sign("ticket", f"{until} {path}"))
-
-    def signs_in(self, given: str, now: float) -> bool | None:
-        """Whether this is the token; None while there were too many wrong ones. `now`: monotonic seconds."""
-        self._failures = [at for at in self._failures if at > now - _PAUSE_SECONDS]
-        if len(self._failures) >= _FAILURES_BEFORE_PAUSE:
-            return None
-        if self.token is not None and _same(given, self.token):
-            return True
-        self._failures.append(now)
-        return False
 
     def form_token(self, cookie: str) -> str:
         """What a form must carry, for the session that it is shown to."""
@@ -93,6 +128,18 @@ class Access:
     def _sign(self, purpose: str, text: str) -> str:
         key = self._secret if self.token is None else self._secret + self.token.encode()
         return hmac.new(key, f"{purpose}:{text}".encode(), hashlib.sha256).hexdigest()
+
+
+def bearer(headers: Mapping[str, str]) -> str | None:
+    """The token that a request brings as a bearer, None when it brings none."""
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else None
+
+
+def local_target(target: str) -> str:
+    """The address on this page to go to after signing in: one of our own paths, else the overview."""
+    is_ours = target.startswith("/") and not target.startswith(("//", "/sign-", "/live")) and "\\" not in target
+    return target if is_ours and target.isprintable() and len(target) < _LONGEST_TARGET else "/"
 
 
 def _same(given: str, wanted: str) -> bool:

@@ -7,10 +7,11 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl
+from zoneinfo import ZoneInfo
 
 from anyio.to_thread import run_sync
 from starlette.applications import Starlette
@@ -39,8 +40,9 @@ from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.status import Status, read_status
 from frigate_s3_mirror.units import format_duration, format_size
 from frigate_s3_mirror.web import views
-from frigate_s3_mirror.web.access import SESSION_COOKIE, Access
+from frigate_s3_mirror.web.access import SESSION_COOKIE, Access, Throttle, bearer, local_target
 from frigate_s3_mirror.web.clips import ClipPages
+from frigate_s3_mirror.web.connections import REQUEST_SECONDS
 from frigate_s3_mirror.web.metrics import Metrics
 from frigate_s3_mirror.web.picture_pages import PicturePages
 from frigate_s3_mirror.web.pictures import Pictures
@@ -55,6 +57,7 @@ LIVE_SECONDS = 2.0
 _KEEP_ALIVE_LOOKS = 8
 _OPEN_PATHS = ("/healthz", "/sign-in", "/static/")
 _LONGEST_FORM = 100_000
+_TOO_MANY = "Too many wrong tokens came from this address; wait a minute."
 
 Answer = TypeVar("Answer")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -68,6 +71,8 @@ class StatusApp:
         self._own_host = own_host
         token = settings.status_token
         self.access = Access(token.get_secret_value() if token is not None else None)
+        self._throttle = Throttle()
+        self._zone = ZoneInfo(settings.key_timezone) if settings.key_timezone else None
         self.metrics = Metrics(self.status_or_none)
         self.pictures = Pictures(settings)
         self.picture_pages = PicturePages(settings, self.pictures)
@@ -92,6 +97,7 @@ class StatusApp:
             Route("/problems", self.problems),
             Route("/retry", self.retry, methods=["POST"]),
             Route("/sign-in", self.sign_in, methods=["GET", "POST"]),
+            Route("/sign-out", self.sign_out, methods=["POST"]),
             Route("/live", self.live),
             Route("/healthz", self.healthz),
             Route("/api/status", self.api_status),
@@ -110,10 +116,13 @@ class StatusApp:
         if not self.access.knows_host(request.headers.get("host", ""), self._own_host):
             sentence = "This name is not served without S3_STATUS_TOKEN; open http://127.0.0.1 instead.\n"
             response: Response = PlainTextResponse(sentence, 421)
-        elif self._may_come_in(request, cookie):
+        elif (comes_in := await self._comes_in(request, cookie)) is None:
+            response = JSONResponse({"error": _TOO_MANY}, 429, {"Retry-After": "60"})
+        elif comes_in:
             response = await call_next(request)
         elif "text/html" in request.headers.get("accept", ""):
-            response = self._page("sign_in.html", request, 401, wrong="")
+            target = f"{request.url.path}?{request.url.query}".rstrip("?")
+            response = self._page("sign_in.html", request, 401, wrong="", target=local_target(target))
         else:
             response = JSONResponse({"error": "This needs S3_STATUS_TOKEN as a bearer token."}, 401)
         if response.status_code == 401:
@@ -122,13 +131,31 @@ class StatusApp:
             response.headers.setdefault(name, value)
         return response
 
-    def _may_come_in(self, request: Request, cookie: str | None) -> bool:
+    async def _comes_in(self, request: Request, cookie: str | None) -> bool | None:
+        """Whether this request is let in; None when too many wrong tokens came from there."""
         path = request.url.path
-        return (
-            path.startswith(_OPEN_PATHS)
-            or self.access.may_look(request.headers, cookie)
+        if (
+            self.access.token is None
+            or path.startswith(_OPEN_PATHS)
+            or self.access.is_session(cookie)
             or (path.startswith("/clip/") and self.access.has_ticket(path, request.query_params, time.time()))
-        )
+        ):
+            return True
+        given = bearer(request.headers)
+        return False if given is None else await self._is_token(request, given)
+
+    async def _is_token(self, request: Request, given: str) -> bool | None:
+        """Whether this is the token; None when too many wrong ones came from there."""
+        address = request.client.host if request.client is not None else ""
+        wait = self._throttle.wait_seconds(address, time.monotonic())
+        if wait is None:
+            return None
+        if wait:
+            await asyncio.sleep(wait)
+        if self.access.is_token(given):
+            return True
+        self._throttle.failed(address, time.monotonic())
+        return False
 
     def _strict_headers(self, request: Request) -> dict[str, str]:
         shown = "'self'"
@@ -151,16 +178,24 @@ class StatusApp:
     async def sign_in(self, request: Request) -> Response:
         """A form for the token, and what it sends."""
         if request.method == "GET":
-            return self._page("sign_in.html", request, wrong="")
+            return self._page("sign_in.html", request, wrong="", target="/")
         form = await _form(request)
-        right = self.access.signs_in(form.get("token", ""), time.monotonic())
+        target = local_target(form.get("target", ""))
+        right = await self._is_token(request, form.get("token", ""))
         if right:
-            return self._with_session(RedirectResponse("/", 303), request, self.access.new_session())
+            return self._with_session(RedirectResponse(target, 303), request, self.access.new_session())
         if right is None:
-            return self._page("sign_in.html", request, 429, wrong="Too many wrong tokens; wait a minute.")
-        return self._page(
-            "sign_in.html", request, 401, wrong="That is not the token. It is the value of S3_STATUS_TOKEN."
-        )
+            return self._page("sign_in.html", request, 429, wrong=_TOO_MANY, target=target)
+        wrong = "That is not the token. It is the value of S3_STATUS_TOKEN."
+        return self._page("sign_in.html", request, 401, wrong=wrong, target=target)
+
+    async def sign_out(self, request: Request) -> Response:
+        """Forget this browser's session."""
+        form = await _form(request)
+        response = RedirectResponse("/", 303)
+        if self.access.may_act(request.headers, request.cookies.get(SESSION_COOKIE), form.get("form_token", "")):
+            response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="strict")
+        return response
 
     # -- pages -----------------------------------------------------------------------------------------------------
 
@@ -191,7 +226,7 @@ class StatusApp:
 
     def _gallery_values(self, chosen: views.Filter) -> dict[str, Any]:
         with self._catalogue() as catalogue:
-            found, following = catalogue.page(chosen.wanted(), views.PAGE, chosen.after)
+            found, following = catalogue.page(chosen.wanted(self._zone), views.PAGE, chosen.after)
         cameras, labels = self._names()
         return {
             "chosen": chosen,
@@ -201,15 +236,17 @@ class StatusApp:
             "camera_names": cameras,
             "label_names": labels,
             "states": views.SHOWN_STATES,
+            "own_query": chosen.query(chosen.after),
             "origin": self.pictures.origin(found[0] if found else None),
         }
 
     async def event(self, request: Request) -> Response:
         """One event: its picture and all that is known of it; while it runs, what the bucket has so far."""
         values = await run_sync(self._event_values, request.path_params["event_id"])
+        came_from = views.Filter.of(request.query_params)
         if values["subject"] is None:
             return await self.not_found(request, None)
-        return self._page("event.html", request, **values)
+        return self._page("event.html", request, back_query=came_from.query(came_from.after), **values)
 
     def _event_values(self, event_id: str) -> dict[str, Any]:
         found = self.picture_pages.objects(event_id)
@@ -350,6 +387,7 @@ class StatusApp:
         return self._templates.get_template(name).render(
             version=__version__,
             site=self.settings.site,
+            zone=views.zone_name(self._zone),
             has_token=self.access.token is not None,
             **values,
         )
@@ -367,16 +405,23 @@ class StatusApp:
             lstrip_blocks=True,
         )
         environment.filters.update(
-            moment=views.moment, clock_time=views.clock_time, size=format_size, duration=format_duration
+            moment=views.moment,
+            clock_time=partial(views.clock_time, zone=self._zone),
+            size=format_size,
+            duration=format_duration,
         )
         return environment
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields of a small form; one that is too long has none."""
+    """The fields of a small form; one that is too long, or too long on its way, has none."""
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LONGEST_FORM:
-            return {}
+    try:
+        async with asyncio.timeout(REQUEST_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > _LONGEST_FORM:
+                    return {}
+    except TimeoutError:
+        return {}
     return dict(parse_qsl(body.decode("utf-8", "replace")))

@@ -6,6 +6,7 @@ import time
 from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 from anyio.to_thread import run_sync
 from starlette.requests import Request
@@ -36,6 +37,7 @@ class ClipPages:
 
     def __init__(self, settings: Settings, pictures: Pictures, visitors: Access) -> None:
         self._settings, self._pictures, self._visitors = settings, pictures, visitors
+        self._zone = ZoneInfo(settings.key_timezone) if settings.key_timezone else None
 
     def routes(self) -> list[Route]:
         """Playlists first: a segment's name ends in nothing."""
@@ -55,7 +57,7 @@ class ClipPages:
             "clip": clip,
             "clip_goes_on": clip.goes_on(time.time()),
             "clip_origin": self._pictures.origin_of(key),
-            "clip_links": [(part.name, _said(part.name)) for part in clip.parts],
+            "clip_links": [(part.name, self._said(part.name)) for part in clip.parts],
         }
 
     async def segment(self, request: Request) -> Response:
@@ -117,14 +119,13 @@ class ClipPages:
         except (SourceVanishedError, SourceRefusedError, SourceUnreachableError):
             return None
 
+    def _said(self, name: str) -> str:
+        """A segment as people call it: by the time at which it begins."""
+        at = began_at(name)
+        return name if at is None else clock_time(at, self._zone).split()[-1]
+
     def _ledger(self) -> AbstractContextManager[Ledger]:
         return Ledger(self._settings.ledger_dir / FILE_NAME).reading()
-
-
-def _said(name: str) -> str:
-    """A segment as people call it: by the time at which it begins."""
-    at = began_at(name)
-    return name if at is None else clock_time(at).split()[1]
 
 
 def _answer(stretch: Stretch, *, is_part: bool) -> Response:

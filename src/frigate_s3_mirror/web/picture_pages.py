@@ -13,7 +13,11 @@ from frigate_s3_mirror.ledger_file import FILE_NAME
 from frigate_s3_mirror.live_ledger import LiveLedger, LivePicture
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.settings import Settings
-from frigate_s3_mirror.web.pictures import Pictures
+from frigate_s3_mirror.web.pictures import LINK_SECONDS, Pictures
+
+_ADDRESS_KEPT = {"Cache-Control": f"private, max-age={LINK_SECONDS / 2:.0f}"}
+"""A browser that comes back asks neither us nor S3 again, and the address that it keeps still works for as long."""
+_PICTURE_KEPT = "private, max-age=3600"
 
 
 class PicturePages:
@@ -48,11 +52,16 @@ class PicturePages:
             return PlainTextResponse("There is no such event.\n", 404)
         address = await run_sync(self._pictures.address, found[0])
         if address is not None:
-            return RedirectResponse(address, 307)
+            return RedirectResponse(address, 307, headers=_ADDRESS_KEPT)
+        headers = {}
+        if found[0].sha256 is not None:
+            headers = {"ETag": f'"{found[0].sha256}"', "Cache-Control": _PICTURE_KEPT}
+            if request.headers.get("if-none-match") == headers["ETag"]:
+                return Response(status_code=304, headers=headers)
         content = await run_sync(self._pictures.read, found[0])
         if content is None:
             return PlainTextResponse("Neither the bucket nor Frigate gives this picture.\n", 404)
-        return Response(content.content, media_type=content.media_type)
+        return Response(content.content, media_type=content.media_type, headers=headers)
 
     async def live_picture(self, request: Request) -> Response:
         """A picture of an event that ran then."""
@@ -62,7 +71,7 @@ class PicturePages:
         if not keys:
             return PlainTextResponse("There is no such picture.\n", 404)
         if not self._pictures.proxied:
-            return RedirectResponse(await run_sync(self._pictures.address_of, keys[0]), 307)
+            return RedirectResponse(await run_sync(self._pictures.address_of, keys[0]), 307, headers=_ADDRESS_KEPT)
         try:
             return Response(await run_sync(self._pictures.store.get, keys[0]), media_type="image/jpeg")
         except StoreError as error:

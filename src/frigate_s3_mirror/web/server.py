@@ -15,6 +15,7 @@ from frigate_s3_mirror.health import Condition
 from frigate_s3_mirror.logs import logger
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.web.app import StatusApp
+from frigate_s3_mirror.web.connections import MOST_CONNECTIONS, PunctualProtocol
 
 _END_SECONDS = 2
 
@@ -82,9 +83,9 @@ class StatusPage:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         self._app = StatusApp(self._settings, self._address[0])
         config = uvicorn.Config(
-            self._app.build(), http="h11", ws="none", lifespan="off", loop="asyncio", interface="asgi3",
+            self._app.build(), http=PunctualProtocol, ws="none", lifespan="off", loop="asyncio", interface="asgi3",
             log_config=None, log_level="critical", access_log=False, server_header=False, date_header=False,
-            timeout_graceful_shutdown=1, limit_concurrency=64, proxy_headers=False,
+            timeout_graceful_shutdown=1, limit_concurrency=4 * MOST_CONNECTIONS, proxy_headers=False,
         )  # fmt: skip
         server = _QuietServer(config)
         server.until = self._stop

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from frigate_s3_mirror.catalogue import Bucket, Place, Wanted
 from frigate_s3_mirror.lifecycle import State
+from frigate_s3_mirror.runtime.untrusted import RefusedValueError, number, unix_time
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.units import format_size
 from frigate_s3_mirror.web.chart import Chart, bar_chart
@@ -17,6 +18,9 @@ from frigate_s3_mirror.web.chart import Chart, bar_chart
 PAGE = 48
 """Pictures on a page of the gallery: whole rows at 2, 3, 4 and 6 columns."""
 SHOWN_STATES = (State.UPLOADED, State.PENDING, State.FAILED, State.EXPIRED)
+_CLOCK = "%Y-%m-%d %H:%M:%S"
+_FIRST_YEAR, _LAST_YEAR = 1970, 9998
+_MOST_ROW = 2**63 - 1  # what SQLite's integers hold
 _SHOWN_SETTINGS = (
     "S3_BUCKET", "S3_ENDPOINT_URL", "S3_REGION", "S3_PATH_PREFIX", "S3_STORAGE_CLASS", "S3_ARTIFACTS",
     "S3_CAMERAS", "S3_LABELS", "S3_UPLOAD_THREADS", "S3_BANDWIDTH_LIMIT", "S3_SPOOL_MAX", "FRIGATE_DB_PATH", "FRIGATE_CLIPS_DIR",
@@ -46,19 +50,18 @@ class Filter:
             _place(query.get("after", "")),
         )
 
-    def wanted(self) -> Wanted:
-        """The same as a question to the catalogue; a day is one of this machine's time zone."""
+    def wanted(self, zone: dt.tzinfo | None) -> Wanted:
+        """The same as a question to the catalogue; a day is one of the keys' time zone, None: of this machine's."""
         if self.day is None:
             return Wanted(self.state, self.camera, self.label)
-        begin = dt.datetime.combine(self.day, dt.time()).astimezone()
-        end = dt.datetime.combine(self.day + dt.timedelta(days=1), dt.time()).astimezone()
-        return Wanted(self.state, self.camera, self.label, begin.timestamp(), end.timestamp())
+        begin, end = (_midnight(day, zone) for day in (self.day, self.day + dt.timedelta(days=1)))
+        return Wanted(self.state, self.camera, self.label, begin, end)
 
     def query(self, after: Place | None) -> str:
         """The address of the page after that place."""
         parts: dict[str, Any] = {"state": self.state.value, "camera": self.camera, "label": self.label, "day": self.day}
         if after is not None:
-            parts["after"] = f"{after.happened_at!r}:{after.row}"
+            parts["after"] = f"{after.began_at!r}:{after.row}"
         return urlencode({name: value for name, value in parts.items() if value})
 
 
@@ -69,7 +72,7 @@ def activity_charts(buckets: list[Bucket]) -> tuple[Chart, Chart]:
     uploads = bar_chart(
         [b.uploads / minutes for b in buckets],
         [f"{time}: {b.uploads:,} uploads" for time, b in zip(times, buckets, strict=True)],
-        lambda top: f"{top:.2g} a minute",
+        lambda top: f"{top:,.0f} a minute" if top >= 10 else f"{top:.2g} a minute",
         lambda total: f"{total * minutes:,.0f}",
     )
     sizes = bar_chart(
@@ -100,25 +103,46 @@ def frigate_link(settings: Settings, event_id: str) -> str | None:
 
 
 def moment(at: float | None) -> str:
-    """A time as ISO 8601 with its zone, for <time> elements; "" for none."""
-    return "" if at is None else dt.datetime.fromtimestamp(at, dt.UTC).isoformat(timespec="seconds")
+    """A time as ISO 8601 with its zone, for <time> elements; "" for none, and for what is no time."""
+    try:
+        return "" if at is None else dt.datetime.fromtimestamp(unix_time(at), dt.UTC).isoformat(timespec="seconds")
+    except RefusedValueError:
+        return ""
 
 
-def clock_time(at: float | None) -> str:
-    """A time as people read it, in this machine's time zone."""
-    return "never" if at is None else f"{dt.datetime.fromtimestamp(at, dt.UTC).astimezone():%Y-%m-%d %H:%M:%S}"
+def clock_time(at: float | None, zone: dt.tzinfo | None = None) -> str:
+    """A time as people read it, in this zone; None: in this machine's."""
+    try:
+        return (
+            "never" if at is None else f"{dt.datetime.fromtimestamp(unix_time(at), dt.UTC).astimezone(zone):{_CLOCK}}"
+        )
+    except RefusedValueError:
+        return "at no known time"
+
+
+def zone_name(zone: dt.tzinfo | None) -> str:
+    """The name of the zone in which the pages tell times."""
+    return str(zone) if zone is not None else dt.datetime.now().astimezone().tzname() or "local time"
+
+
+def _midnight(day: dt.date, zone: dt.tzinfo | None) -> float:
+    begin = dt.datetime.combine(day, dt.time())
+    return (begin.replace(tzinfo=zone) if zone is not None else begin.astimezone()).timestamp()
 
 
 def _day(text: str) -> dt.date | None:
+    """A day of the years that clocks can show: at the ends of the calendar there is no day after, or no zone."""
     try:
-        return dt.date.fromisoformat(text)
+        day = dt.date.fromisoformat(text)
     except ValueError:
         return None
+    return day if _FIRST_YEAR <= day.year < _LAST_YEAR else None
 
 
 def _place(text: str) -> Place | None:
     at, _, row = text.partition(":")
     try:
-        return Place(float(at), int(row))
+        place = Place(number(at), int(row))
+        return place if abs(place.row) <= _MOST_ROW else None
     except ValueError:
         return None

@@ -17,12 +17,31 @@ function tellAges(root) {
   }
 }
 
+// Replaces the block, but keeps its pictures: a new element would be loaded, and fail, anew each time.
+function takeOver(block, html) {
+  const fresh = document.createElement("template");
+  fresh.innerHTML = html;
+  const kept = new Map([...block.querySelectorAll("img")].map((image) => [image.getAttribute("src"), image]));
+  for (const image of fresh.content.querySelectorAll("img")) {
+    const old = kept.get(image.getAttribute("src"));
+    if (!old) continue;
+    kept.delete(image.getAttribute("src"));
+    old.alt = image.alt;
+    image.replaceWith(old);
+  }
+  block.replaceChildren(fresh.content);
+}
+
+for (const form of document.querySelectorAll("form[data-filters]")) {
+  form.addEventListener("change", () => form.requestSubmit());
+}
+
 const live = document.querySelector("[data-live]");
 if (live) {
   const source = new EventSource(live.dataset.live);
   source.onmessage = (message) => {
     const hadFocus = live.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
-    live.innerHTML = message.data;
+    takeOver(live, message.data);
     document.title = document.title.replace(/^[^ ]+/, live.querySelector("#health").textContent);
     if (hadFocus) live.querySelector(`a[href="${CSS.escape(hadFocus)}"]`)?.focus();
   };
