@@ -136,9 +136,9 @@ class Catalogue:
         return sorted({row[0] for row in rows if row[0]}), sorted({row[1] for row in rows if row[1]})
 
     def by_camera(self) -> dict[str, dict[str, int]]:
-        """Pictures by camera and state: segments of clips would drown what the proof counts."""
+        """Snapshots by camera and state, as the proof counts them: other kinds would make them more than there are."""
         table: dict[str, dict[str, int]] = {}
-        sql = """SELECT coalesce(camera, ''), state, count(*) FROM object WHERE kind <> 'clip'
+        sql = """SELECT coalesce(camera, ''), state, count(*) FROM object WHERE kind = 'snapshot'
                  GROUP BY camera, state ORDER BY camera"""
         for camera, state, count in self._connection.execute(sql):
             table.setdefault(camera, {})[state] = count
