@@ -5,18 +5,22 @@ A request that fails raises FrigateError, and nothing is changed: it never means
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from frigate_s3_mirror.api_expected import Seen
 from frigate_s3_mirror.api_pages import Page, covered_by
 from frigate_s3_mirror.api_rows import EventRow, event_row
+from frigate_s3_mirror.events import parse_file_name
 from frigate_s3_mirror.frigate_api import FrigateApi
 from frigate_s3_mirror.frigate_copy import FrigateCopy
 
 RECENT_SECONDS = 600.0
 _MOST_RUNNING = 1000
+_LISTS_CONFIGURED_CAMERAS = (0, 17)
+_LISTED_NAME = re.compile(r'href="([^"/]+)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +83,27 @@ class ApiFeed:
             page = covered_by(page, [row.start_time for row in rows], count).following
         return all_news
 
-    def page(self, page: Page) -> tuple[bool, Page | None]:
+    def page(self, page: Page, kept: Set[str] = frozenset()) -> tuple[bool, Page | None]:
         """One page of all events, and those forgotten that Frigate has no more.
 
-        Returns whether anything changed, and the next page.
+        `kept` are ids that Frigate may have although it does not list them. Returns whether anything changed, and the
+        next page.
         """
         rows, count = self._page(page)
         covered = covered_by(page, [row.start_time for row in rows], count)
         changed = self._put(rows).changed
-        forgotten = self.copy.keep_events({row.id for row in rows}, covered.after, covered.before)
+        forgotten = self.copy.keep_events({row.id for row in rows} | kept, covered.after, covered.before)
         return changed or forgotten > 0, covered.following
+
+    def ids_with_files(self) -> frozenset[str]:
+        """The ids in the names of the clips folder; none where its listing is not to be had.
+
+        From 0.17 on Frigate lists events of the cameras of its present configuration alone; the files of others are
+        still there, and their rows can be asked for by id.
+        """
+        page = self.api.listing("/clips/") if self.version >= _LISTS_CONFIGURED_CAMERAS else None
+        names = (unquote(name) for name in _LISTED_NAME.findall((page or b"").decode(errors="replace")))
+        return frozenset(parts.event_id for parts in map(parse_file_name, names) if parts is not None)
 
     def _page(self, page: Page, **more: object) -> tuple[list[EventRow], int]:
         bound = {} if page.before is None else {"before": repr(page.before)}
@@ -103,7 +118,5 @@ class ApiFeed:
 
     def _put(self, rows: Sequence[EventRow]) -> News:
         changed = set(self.copy.put_events(rows))
-        ready = (
-            row.id for row in rows if row.id in changed and (row.end_time is not None or '"type":"api"' in row.data)
-        )
+        ready = (row.id for row in rows if row.id in changed and (row.end_time is not None or row.has_file_at_once))
         return News(bool(changed), tuple(ready))

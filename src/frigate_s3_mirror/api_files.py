@@ -125,6 +125,8 @@ class ApiFiles:
         """Raises ApiError for an answer that is none of nginx's for a file."""
         if status in {401, 403}:
             raise self._api.refusal(status)
+        if status >= 500:
+            raise self._api.odd_status(status)
         if status != 200:
             raise self._strange(f"are answered with status {status}")
         if content_type.startswith("text/html"):

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from frigate_s3_mirror.api_clip_feed import ApiClipFeed
+from frigate_s3_mirror.api_expected import Seen
 from frigate_s3_mirror.api_feed import ApiFeed
 from frigate_s3_mirror.api_pages import Page
 from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.frigate_api import ApiError
 from frigate_s3_mirror.logs import logger
+
+_MOST_UNLISTED = 2000
+"""Events that a pass asks for one by one, the newest first; the next pass goes on."""
 
 
 class FullPass:
@@ -18,6 +22,8 @@ class FullPass:
     def __init__(self, feed: ApiFeed, clips: ApiClipFeed | None, clock: Clock) -> None:
         self._feed, self._clips, self._clock = feed, clips, clock
         self._steps: Iterator[None] | None = None
+        self._nobodys: set[str] = set()
+        """Ids in names of files of which Frigate has no row; asked for once."""
         self.has_seen_events = False
         """Whether the pass is through with all events."""
         self.has_changed = False
@@ -43,14 +49,35 @@ class FullPass:
 
     def _pass(self) -> Iterator[None]:
         self.has_changed = self.has_seen_events = False
+        with_files = self._feed.ids_with_files()
         page: Page | None = Page()
         while page is not None:
-            changed, page = self._feed.page(page)
+            changed, page = self._feed.page(page, with_files)
             self.has_changed = self.has_changed or changed
-            self.has_seen_events = page is None
-            yield
+            if page is not None:
+                yield
+        yield from self._unlisted(with_files)
+        self.has_seen_events = True
+        yield
         if self._clips is not None:
             yield from self._clip_rows(self._clips)
+
+    def _unlisted(self, with_files: frozenset[str]) -> Iterator[None]:
+        """Ask by id for events that have files and are not listed: those of cameras that were renamed or removed."""
+        known = {row[0] for row in self._feed.copy.ask("SELECT id FROM event")}
+        found = 0
+        for event_id in sorted(with_files - known - self._nobodys, reverse=True)[:_MOST_UNLISTED]:
+            if self._feed.event(event_id) is Seen.GONE:
+                self._nobodys.add(event_id)
+            else:
+                found += 1
+                self.has_changed = True
+            yield
+        self._nobodys &= with_files
+        if found:
+            logger().info(
+                "S3 snapshot mirror: found %d events that Frigate no longer lists (camera renamed or removed)", found
+            )
 
     def _clip_rows(self, clips: ApiClipFeed) -> Iterator[None]:
         for piece in clips.review_pieces(self._feed.version):

@@ -21,7 +21,7 @@ from frigate_s3_mirror.api_feed import ApiFeed, News
 from frigate_s3_mirror.api_full_pass import FullPass
 from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.events import Event, FrigateError
-from frigate_s3_mirror.frigate_api import ApiError, FrigateApi
+from frigate_s3_mirror.frigate_api import ApiError, FrigateApi, LoginRefusedError
 from frigate_s3_mirror.frigate_copy import FrigateCopy
 from frigate_s3_mirror.logs import logger
 from frigate_s3_mirror.settings import Settings
@@ -33,6 +33,7 @@ _STRAGGLER_SECONDS = 60.0
 """How often events that run are asked for by name while MQTT tells of them: a message can be lost."""
 _OVERLAP_SECONDS = 2.0  # for which both ways are used when MQTT begins, so that nothing falls between them
 _LONGEST_PAUSE = 5.0  # between two tries while Frigate does not answer
+_REFUSED_PAUSE = 30.0  # while it refuses the login, which is not tried again for minutes
 
 
 class ApiLoop:
@@ -139,6 +140,10 @@ class ApiLoop:
             if self.problem is not None:
                 await self._well()
             return self._rest(self._clock.monotonic())
+        except LoginRefusedError as error:
+            self._fail(error)
+            self.has_asked.set()
+            return _REFUSED_PAUSE
         except FrigateError as error:
             self._fail(error)
         except Exception:  # noqa: BLE001  # outermost frame of the loop: told, and the next round tries again

@@ -6,13 +6,14 @@ What is not needed is left out: `data` alone can hold an object's whole path, an
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-_FACTS = ("type", "score", "top_score")
+from frigate_s3_mirror.runtime.untrusted import RefusedValueError, number, shown, text, unix_time
+
+_SCORES = ("score", "top_score")
 _LONGEST_TEXT = 1000
 
 Json: TypeAlias = Mapping[str, Any]
@@ -35,6 +36,11 @@ class EventRow:
     data: str
     """JSON: what events.py reads of it."""
     top_score: float | None
+
+    @property
+    def has_file_at_once(self) -> bool:
+        """Whether Frigate writes its picture at its beginning: events of the API, and those that were heard."""
+        return any(f'"type":"{kind}"' in self.data for kind in ("api", "audio"))
 
     @property
     def values(self) -> tuple[Any, ...]:
@@ -76,32 +82,39 @@ class ReviewRow:
 
 
 def event_row(row: Json) -> EventRow | None:
-    """None for what is no event."""
+    """None for what is no event. What is odd beside its id, camera and times is left away, and holds up nothing.
+
+    Numbers that can be no times go into the copy as they are: whoever reads it refuses them as he does Frigate's own.
+    """
     try:
-        start_time, data = _time(row["start_time"]), row.get("data")
-        facts = data if isinstance(data, dict) else {}
-        if start_time is None:
-            return None
+        facts = row.get("data")
         return EventRow(
-            id=_text(row["id"]), camera=_text(row["camera"]), label=_text(row.get("label") or ""),
-            sub_label=_sub_label(row.get("sub_label")), start_time=start_time, end_time=_time(row.get("end_time")),
-            has_snapshot=bool(row.get("has_snapshot")), has_clip=bool(row.get("has_clip")),
-            zones=_compact([zone for zone in row.get("zones") or () if isinstance(zone, str)]),
-            data=_compact({name: facts[name] for name in _FACTS if name in facts}), top_score=_time(row.get("top_score")),
-        )  # fmt: skip
-    except (KeyError, TypeError, ValueError):
+            id=_name(row.get("id")),
+            camera=_name(row.get("camera")),
+            label=_text(row.get("label")) or "",
+            sub_label=_text(_first(row.get("sub_label"))),
+            start_time=number(row.get("start_time")),
+            end_time=_end(row.get("end_time")),
+            has_snapshot=bool(row.get("has_snapshot")),
+            has_clip=bool(row.get("has_clip")),
+            zones=_compact(_texts(row.get("zones"))),
+            data=_compact(_facts(facts) if isinstance(facts, dict) else {}),
+            top_score=_number(row.get("top_score")),
+        )
+    except RefusedValueError:
         return None
 
 
 def recording_row(row: Json, camera: str) -> RecordingRow | None:
     """None for what is no recording. The API does not tell the path, which follows from the start (0.12 to 0.18)."""
     try:
-        start_time, end_time = float(row["start_time"]), float(row["end_time"])
-        moment = datetime.fromtimestamp(int(start_time), UTC)
-        path = f"{moment:%Y-%m-%d}/{moment:%H}/{camera}/{moment:%M.%S}.mp4"
-        return RecordingRow(_text(row["id"]), camera, path, start_time, end_time)
-    except (KeyError, TypeError, ValueError, OverflowError, OSError):
+        start_time, end_time = unix_time(row.get("start_time")), unix_time(row.get("end_time"))
+        recording_id = _name(row.get("id"))
+    except RefusedValueError:
         return None
+    moment = datetime.fromtimestamp(int(start_time), UTC)
+    path = f"{moment:%Y-%m-%d}/{moment:%H}/{camera}/{moment:%M.%S}.mp4"
+    return RecordingRow(recording_id, camera, path, start_time, end_time)
 
 
 def review_row(row: Json) -> ReviewRow | None:
@@ -110,32 +123,56 @@ def review_row(row: Json) -> ReviewRow | None:
         data = row.get("data")
         detections = data.get("detections") if isinstance(data, dict) else None
         return ReviewRow(
-            _text(row["id"]), _text(row["camera"]), float(row["start_time"]), _time(row.get("end_time")),
-            _text(row["severity"]), _compact({"detections": detections or []}),
-        )  # fmt: skip
-    except (KeyError, TypeError, ValueError):
+            _name(row.get("id")),
+            _name(row.get("camera")),
+            unix_time(row.get("start_time")),
+            _end(row.get("end_time")),
+            _name(row.get("severity")),
+            _compact({"detections": _texts(detections)}),
+        )
+    except RefusedValueError:
         return None
 
 
-def _text(value: object) -> str:
+def _name(value: object) -> str:
+    """What a row cannot be without. Raises RefusedValueError."""
     if not isinstance(value, str):
-        raise TypeError("no text")
-    return value[:_LONGEST_TEXT]
+        raise RefusedValueError(f"{shown(value)} is no text")
+    return text(value)
 
 
-def _sub_label(value: object) -> str | None:
-    if isinstance(value, list):  # name and score
-        value = value[0] if value else None
-    return _text(value) if value else None
-
-
-def _time(value: object) -> float | None:
-    if value is None:
+def _text(value: object) -> str | None:
+    try:
+        return text(value[:_LONGEST_TEXT]) if isinstance(value, str) and value else None
+    except RefusedValueError:
         return None
-    number = float(value)  # type: ignore[arg-type]
-    if not math.isfinite(number):
-        raise ValueError("no number")
-    return number
+
+
+def _texts(values: object) -> list[str]:
+    found = (_text(value) for value in values) if isinstance(values, list | tuple) else ()
+    return [value for value in found if value is not None]
+
+
+def _first(value: object) -> object:
+    """A sub label may be a list of name and score."""
+    return (value[0] if value else None) if isinstance(value, list) else value
+
+
+def _end(value: object) -> float | None:
+    """An end that is no number refuses its row: without it, the event would run for ever."""
+    return None if value is None else number(value)
+
+
+def _number(value: object) -> float | None:
+    try:
+        return None if value is None else number(value)
+    except RefusedValueError:
+        return None
+
+
+def _facts(facts: Mapping[str, object]) -> dict[str, object]:
+    found = {"type": _text(facts.get("type")), **{name: _number(facts.get(name)) for name in _SCORES}}
+    return {name: value for name, value in found.items() if name in facts and value is not None}
 
 
 def _compact(value: object) -> str:

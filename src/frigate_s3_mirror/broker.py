@@ -31,10 +31,14 @@ class BrokerLink:
 
     def __init__(
         self, settings: Settings, clock: Clock, name: str,
-        on_connect: Callable[[Client], object], on_message: Callable[[Client, MQTTMessage], None],
+        on_connect: Callable[[Client], object], on_message: Callable[[Client, MQTTMessage], None], *, purpose: str,
     ) -> None:  # fmt: skip
+        """`purpose` is what the log says of it: there may be several connections."""
         self._settings, self._clock = settings, clock
         self._on_connect, self._on_message = on_connect, on_message
+        self._purpose = purpose
+        self.mishaps = 0
+        """Messages that could not be dealt with."""
         self.on_lost: Callable[[], object] = lambda: None
         """Called when the connection is gone; as the others."""
         self._told = News()
@@ -65,7 +69,7 @@ class BrokerLink:
                 raise BrokerError(f"S3_MQTT_CA_BUNDLE holds no usable certificate ({type(error).__name__})") from error
         client.on_connect, client.on_connect_fail = self._answered, self._unreachable
         client.on_disconnect = self._disconnected
-        client.on_message = lambda client, _data, message: self._on_message(client, message)
+        client.on_message = lambda client, _data, message: self._guarded(self._on_message, client, message)
         client.connect_async(self.host, self.port, _KEEPALIVE)
         client.loop_start()
 
@@ -73,6 +77,15 @@ class BrokerLink:
         """Disconnect; ends paho's thread, too, but nobody waits for one that hangs in a name server."""
         self.is_ending = True
         self.client.disconnect()
+
+    def _guarded(self, call: Callable[..., object], *arguments: object) -> None:
+        """An exception would end paho's thread, and with it every later message: it is told, and the next one is heard."""
+        try:
+            call(*arguments)
+        except Exception:  # noqa: BLE001  # outermost frame of ours in paho's thread: counted and told
+            self.mishaps += 1
+            if self.mishaps == 1:
+                logger().exception("S3 snapshot mirror: an MQTT message could not be dealt with and is left out")
 
     # -- in paho's thread: nothing here may raise or wait ------------------------------------------------------------
 
@@ -83,8 +96,10 @@ class BrokerLink:
             return
         self.is_connected = True
         if self._told.is_good_news():
-            logger().info("S3 snapshot mirror: connected to the MQTT broker %s:%d", self.host, self.port)
-        self._on_connect(client)
+            logger().info(
+                "S3 snapshot mirror: connected to the MQTT broker %s:%d for %s", self.host, self.port, self._purpose
+            )
+        self._guarded(self._on_connect, client)
 
     def _unreachable(self, _client: Client, _data: object) -> None:
         self._say(no_connection(sys.exception()))  # paho calls this from where it caught it
@@ -92,7 +107,7 @@ class BrokerLink:
     def _disconnected(self, _client: Client, _data: object, _flags: object, reason: ReasonCode, _more: object) -> None:
         """Also comes after a refusal, of which `_answered` has told, and before any answer."""
         was_connected, self.is_connected = self.is_connected, False
-        self.on_lost()
+        self._guarded(self.on_lost)
         was_refused, self._is_refused = self._is_refused, False
         if not (self.is_ending or was_refused):
             self._say(LOST if was_connected else NO_GREETING)

@@ -55,8 +55,8 @@ class News:
         self._last, self._said_at[sentence] = sentence, now
         return True
 
-    def is_good_news(self) -> bool:
-        """Whether to say that all is well: at first, and after bad news."""
-        is_news = self._last != "well"
+    def is_good_news(self, *, at_first: bool = True) -> bool:
+        """Whether to say that all is well: at first (unless nobody asked), and after bad news."""
+        is_news = self._last != "well" and (at_first or self._last != "")
         self._last = "well"
         return is_news

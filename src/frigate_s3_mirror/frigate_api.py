@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from frigate_s3_mirror.api_login import LoginPause
 from frigate_s3_mirror.events import FrigateError
+from frigate_s3_mirror.runtime.untrusted import RefusedValueError, parse_json
 from frigate_s3_mirror.settings import INNER_PORT, Settings
 
 if TYPE_CHECKING:
@@ -28,8 +31,19 @@ _WHO_ASKS = {"remote-user": "frigate-s3-mirror", "remote-role": "admin"}
 _ALWAYS = {"x-cache-bypass": "1", "accept-encoding": "identity"}
 
 
+_NO_FRIGATE_BEHIND = frozenset({500, 502, 503, 504})
+"""What nginx says while it is up and Frigate is not: at each start for seconds, with migrations for minutes."""
+_LONGEST_SECONDS = 10  # digits of a Retry-After; whatever is longer, we wait our own longest pause
+_PLAIN_PICTURE = urlencode({"bbox": 0, "timestamp": 0, "crop": 0})
+"""What is left out, 0.18 takes from the camera's configuration; earlier versions draw nothing."""
+
+
 class ApiError(FrigateError):
     """Frigate's API does not answer as it should; the text is a sentence for the user."""
+
+
+class LoginRefusedError(ApiError):
+    """Frigate refuses the login; it is not tried again for some minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,7 @@ class FrigateApi:
         self._headers = _ALWAYS | (_WHO_ASKS if is_inner else {})
         self._settings = settings
         self._login = threading.Lock()
+        self._login_pause = LoginPause()
         if settings.frigate_token is not None:
             self._headers["authorization"] = f"Bearer {settings.frigate_token.get_secret_value()}"
         if not settings.frigate_tls_verify:
@@ -68,11 +83,11 @@ class FrigateApi:
 
         Raises ApiError.
         """
-        answer = self._get(f"{self._prefix}/events/{quote(event_id, safe='')}/snapshot.jpg")
+        answer = self._get(f"{self._prefix}/events/{quote(event_id, safe='')}/snapshot.jpg?{_PLAIN_PICTURE}")
         if answer.status == 404:
             return None
         if answer.status != 200 or not answer.content:
-            raise self._odd(answer.status)
+            raise self.odd_status(answer.status)
         return answer.content
 
     def version(self) -> tuple[int, int]:
@@ -80,7 +95,7 @@ class FrigateApi:
         answer = self._get(f"{self._prefix}/version")
         numbers = answer.content.decode(errors="replace").strip().split("-")[0].split(".")
         if answer.status not in {200, 404}:
-            raise self._odd(answer.status)
+            raise self.odd_status(answer.status)
         try:
             return int(numbers[0]), int(numbers[1])
         except (ValueError, IndexError) as error:
@@ -121,6 +136,8 @@ class FrigateApi:
 
     def refusal(self, status: int) -> ApiError:
         """What to say to 401 and 403."""
+        if self._settings.frigate_token is not None:
+            return ApiError(f"Frigate's API at {self.address} refuses FRIGATE_TOKEN (status {status}); make a new one.")
         return ApiError(
             f"Frigate's API at {self.address} refuses us (status {status}); use port 5000, or set FRIGATE_USER and "
             "FRIGATE_PASSWORD, or FRIGATE_TOKEN."
@@ -130,7 +147,15 @@ class FrigateApi:
         """What to say of another program's answers."""
         return ApiError(f"What answers at {self.address} is no Frigate; check FRIGATE_URL.")
 
-    def _odd(self, status: int) -> ApiError:
+    def listing(self, path: str) -> bytes | None:
+        """The page on which nginx lists a folder, None when it does not. Raises ApiError when there is no answer."""
+        answer = self._get(path)
+        return answer.content if answer.status == 200 else None
+
+    def odd_status(self, status: int) -> ApiError:
+        """What to say to a status that no request of ours should get."""
+        if status in _NO_FRIGATE_BEHIND:
+            return ApiError(f"Frigate at {self.address} is starting or stopped (status {status}).")
         return ApiError(f"Frigate's API at {self.address} answers with status {status}; check FRIGATE_URL.")
 
     def _json(self, path: str) -> Any:
@@ -138,10 +163,10 @@ class FrigateApi:
         if answer.status == 404:
             return None
         if answer.status != 200:
-            raise self._odd(answer.status)
+            raise self.odd_status(answer.status)
         try:
-            return json.loads(answer.content)
-        except ValueError as error:
+            return parse_json(answer.content, longest=_LARGEST_ANSWER, keep_constants=True)
+        except RefusedValueError as error:
             raise self.no_frigate() from error
 
     def _get(self, path: str, method: str = "GET") -> Answer:
@@ -153,10 +178,16 @@ class FrigateApi:
         return answer
 
     def _may_sign_in(self, status: int) -> bool:
-        """Whether a refused request is worth a second try, because a login was due. Raises ApiError."""
-        if status not in {401, 403} or self._settings.frigate_user is None:
+        """Whether a refused request is worth a second try, because a login was due. Raises ApiError.
+
+        403 is the answer to somebody who is known and may not; another login would change nothing.
+        """
+        is_due = status == 401 or (status == 403 and "cookie" not in self._headers)
+        if not is_due or self._settings.frigate_user is None:
             return False
         with self._login:
+            if not self._login_pause.is_over(time.monotonic()):
+                raise LoginRefusedError(self._login_pause.sentence)
             self._sign_in()
         return True
 
@@ -167,11 +198,28 @@ class FrigateApi:
             {"user": self._settings.frigate_user, "password": password.get_secret_value() if password else ""}
         )
         answer = self._request("POST", f"{self._prefix}/login", body.encode())
+        if answer.status in _NO_FRIGATE_BEHIND:
+            raise self.odd_status(answer.status)
         if answer.status != 200:
-            raise ApiError(
-                f"Frigate at {self.address} refuses the login (status {answer.status}); check FRIGATE_USER and FRIGATE_PASSWORD."
-            )
+            raise self._no_login(answer)
+        self._login_pause.accepted()
         self._headers["cookie"] = answer.headers.get("set-cookie", "").split(";", 1)[0]
+
+    def _no_login(self, answer: Answer) -> LoginRefusedError:
+        """Each refusal counts against the owner of this address, too: the next try waits."""
+        asked = answer.headers.get("retry-after", "").strip()
+        wanted = float(asked) if asked.isascii() and asked.isdecimal() and len(asked) < _LONGEST_SECONDS else None
+        sentence = (
+            f"Frigate at {self.address} refuses the login (status {answer.status}); check FRIGATE_USER and "
+            "FRIGATE_PASSWORD. It is tried again after some minutes, or at the next start."
+        )
+        if answer.status == 429:
+            sentence = (
+                f"Frigate at {self.address} takes no login from this address for now (status 429): too many failed. "
+                "It is tried again after some minutes; check FRIGATE_USER and FRIGATE_PASSWORD if it stays so."
+            )
+        self._login_pause.refused(time.monotonic(), sentence, wanted)
+        return LoginRefusedError(sentence)
 
     def _request(self, method: str, path: str, body: bytes | None = None) -> Answer:
         from urllib3.exceptions import HTTPError

@@ -6,11 +6,10 @@ The topics and their contents: https://docs.frigate.video/integrations/mqtt
 from __future__ import annotations
 
 import asyncio
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from paho.mqtt.client import Client, MQTTMessage
 
@@ -20,7 +19,10 @@ from frigate_s3_mirror.entries import Outcome
 from frigate_s3_mirror.events import Event, Filters
 from frigate_s3_mirror.health import Condition
 from frigate_s3_mirror.logs import logger
+from frigate_s3_mirror.runtime.untrusted import RefusedValueError, number, parse_json, text, unix_time
 from frigate_s3_mirror.settings import Settings
+
+Value = TypeVar("Value")
 
 
 class Hinted(Protocol):
@@ -64,34 +66,61 @@ def glance(payload: bytes) -> tuple[str, float] | None:
     if not payload.endswith(_UPDATE):
         return None
     match = _OBJECT.match(payload, max(0, payload.find(_AFTER)))
-    return (match[1].decode(errors="replace"), float(match[2])) if match else None
-
-
-def understand(payload: bytes) -> Said | None:
-    """What a message of `frigate/events` says; None when it is none."""
+    if match is None:
+        return None
     try:
-        message = json.loads(payload)
-        after = message["after"]
-        event_id, snapshot = str(after["id"]), after.get("snapshot") or {}
-        is_end = message.get("type") == "end"
-        is_real = bool(after.get("has_snapshot")) and not after.get("false_positive") and after.get("end_time") is None
-        picture_at = snapshot.get("frame_time") if isinstance(snapshot, dict) else None
-        event = _event(after) if is_real and not is_end else None
-        return Said(event_id, event, is_end, None if picture_at is None else float(picture_at))
-    except (ValueError, KeyError, TypeError, AttributeError):
+        return match[1].decode(errors="replace"), number(match[2].decode())
+    except RefusedValueError:
         return None
 
 
+def understand(payload: bytes) -> Said | None:
+    """What a message of `frigate/events` says; None when it is none, whatever it holds."""
+    try:
+        message = parse_json(payload)
+        after = message.get("after") if isinstance(message, dict) else None
+        if not isinstance(message, dict) or not isinstance(after, dict):
+            return None
+        event_id, snapshot = text(after.get("id")), after.get("snapshot")
+        is_end = message.get("type") == "end"
+        is_real = bool(after.get("has_snapshot")) and not after.get("false_positive") and after.get("end_time") is None
+        event = _event(after) if is_real and not is_end else None
+    except RefusedValueError:
+        return None
+    picture_at = snapshot.get("frame_time") if isinstance(snapshot, dict) else None
+    return Said(event_id, event, is_end, _or_none(unix_time, picture_at))
+
+
 def _event(after: dict[str, Any]) -> Event:
-    sub_label, score = after.get("sub_label"), after.get("top_score")
+    """Raises RefusedValueError when id, camera or start are none; what else is odd is left away."""
+    sub_label, score, zones = (
+        after.get("sub_label"),
+        _or_none(number, after.get("top_score")),
+        after.get("entered_zones"),
+    )
     if isinstance(sub_label, list):  # name and score, from 0.14 on
         sub_label = sub_label[0] if sub_label else None
+    named = (_or_none(text, zone) for zone in zones) if isinstance(zones, list) else ()
     return Event(
-        id=str(after["id"]), camera=str(after["camera"]), label=str(after.get("label") or ""),
-        sub_label=str(sub_label) if sub_label else None, start_time=float(after["start_time"]), end_time=None,
-        has_snapshot=True, zones=tuple(str(zone) for zone in after.get("entered_zones") or ()),
-        score=round(float(score), 4) if isinstance(score, int | float) else None, is_manual=False,
-    )  # fmt: skip
+        id=text(after.get("id")),
+        camera=text(after.get("camera")),
+        label=_or_none(text, after.get("label")) or "",
+        sub_label=_or_none(text, sub_label) or None,
+        start_time=unix_time(after.get("start_time")),
+        end_time=None,
+        has_snapshot=True,
+        zones=tuple(zone for zone in named if zone),
+        score=None if score is None else round(score, 4),
+        is_manual=False,
+    )
+
+
+def _or_none(gate: Callable[[object], Value], value: object) -> Value | None:
+    """The value as it passes the gate, None when it does not."""
+    try:
+        return gate(value)
+    except RefusedValueError:
+        return None
 
 
 class FrigateMessages:
@@ -101,7 +130,9 @@ class FrigateMessages:
         self._settings, self._hinted = settings, hinted
         prefix = settings.frigate_mqtt_topic.rstrip("/")
         self._topic, self._presence = f"{prefix}/events", f"{prefix}/available"
-        self._link = BrokerLink(settings, clock, "frigate_s3_mirror_live", self._connected, self._heard)
+        self._link = BrokerLink(
+            settings, clock, "frigate_s3_mirror_live", self._connected, self._heard, purpose="Frigate's events"
+        )
         self._link.on_lost = lambda: self._tell_listening(is_listening=False)
         self._filters = Filters(settings.cameras, settings.labels)
         self._newest: dict[str, float | None] = {}
@@ -128,7 +159,7 @@ class FrigateMessages:
         finally:
             self._link.stop()
 
-    # -- in paho's thread: nothing here may raise or wait ------------------------------------------------------------
+    # -- in paho's thread: nothing here may wait; what raises is told by BrokerLink ------------------------------------------------------------
 
     def _connected(self, client: Client) -> None:
         client.subscribe([(self._topic, 0), (self._presence, 0)])  # in this order: Frigate's presence is a kept message

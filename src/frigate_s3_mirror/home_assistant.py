@@ -23,6 +23,8 @@ from frigate_s3_mirror.status import Status
 ONLINE, OFFLINE = "online", "offline"
 PRESS = "PRESS"
 _NAME = "frigate-s3-mirror"
+_DIAGNOSTIC = {"entity_category": "diagnostic"}
+"""Keeps figures off the dashboards that Home Assistant makes by itself; health and problem stay on them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def discovery(settings: Settings) -> str:
 
 
 def _sensors(topics: Topics) -> dict[str, dict[str, Any]]:
-    counted = {"state_class": "measurement"}
+    counted = {"state_class": "measurement", **_DIAGNOSTIC}
     return {
         "health": _sensor(
             topics, "Health", "health", "mdi:cloud-check", device_class="enum", options=[health.value for health in Health],
@@ -91,10 +93,10 @@ def _sensors(topics: Topics) -> dict[str, dict[str, Any]]:
         ),
         "last_upload": _sensor(
             topics, "Last upload", "last_upload_at", None, device_class="timestamp", json_attributes_topic=topics.state,
-            json_attributes_template="{{ {'key': value_json.last_upload_key} | tojson }}",
+            json_attributes_template="{{ {'key': value_json.last_upload_key} | tojson }}", **_DIAGNOSTIC,
         ),
         "uploads_today": _sensor(
-            topics, "Uploads today", "uploads_today", "mdi:cloud-upload", state_class="total_increasing"
+            topics, "Uploads today", "uploads_today", "mdi:cloud-upload", state_class="total_increasing", **_DIAGNOSTIC
         ),
         "failed": _sensor(topics, "Failed", "failed", "mdi:cloud-alert", **counted),
         "expired": _sensor(topics, "Expired", "expired", "mdi:image-broken", **counted),
@@ -124,7 +126,7 @@ def _problem(topics: Topics) -> dict[str, Any]:
 def _retry_button(topics: Topics) -> dict[str, Any]:
     return {
         "platform": "button", "name": "Retry failed", "icon": "mdi:cloud-refresh",
-        "command_topic": topics.retry, "payload_press": PRESS,
+        "command_topic": topics.retry, "payload_press": PRESS, **_DIAGNOSTIC,
     }  # fmt: skip
 
 

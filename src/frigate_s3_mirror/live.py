@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
+from frigate_s3_mirror.broker_errors import News
 from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.entries import Outcome
 from frigate_s3_mirror.events import Event, Filters, FrigateDatabase, FrigateError
@@ -39,7 +40,6 @@ LOOK_SECONDS = 1.0
 _AT_ONCE = 3
 _LONGEST_EVENT = 86_400.0  # seconds; a car that is parked longer is no news
 _CLEAN_SECONDS = 600.0
-_ENDING = "jpg"
 
 
 Tell = Callable[[str, str], object]
@@ -70,7 +70,7 @@ class LivePictures:
         self._news = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sending: set[asyncio.Task[None]] = set()
-        self._trouble: dict[str, str] = {}
+        self._told = {what: News() for what in ("api", "s3", "delete")}
         self._next_look = self._clean_at = 0.0
 
     # -- what it is told -------------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ class LivePictures:
         sha256 = None
         try:
             sha256 = await self._in(self._pool, self._attempt, watched.event, watched.sha256, watched.frame_at)
-            self._note("api", None)
+            self._note_success()
         except (ApiError, FrigateError, StoreError, LedgerError, sqlite3.Error) as error:
             self._tell(watched.event.camera, "failed")
             self._note("s3" if isinstance(error, StoreError) else "api", str(error))
@@ -161,15 +161,16 @@ class LivePictures:
             self.plan.done(watched, sha256)
             self._news.set()
 
-    def _note(self, what: str, sentence: str | None) -> None:
-        """Tell of trouble when it begins and when it is over."""
-        if sentence is not None and self._trouble.get(what) != sentence:
+    def _note(self, what: str, sentence: str) -> None:
+        """Tell of trouble when it begins; where two sentences alternate, of each now and then."""
+        if self._told[what].is_bad_news(sentence, self._clock.monotonic()):
             logger().warning("S3 live pictures: %s The final snapshots go on.", sentence)
-        if sentence is None and self._trouble:
+
+    def _note_success(self) -> None:
+        """A picture was sent: what was wrong with Frigate or S3 is over."""
+        are_over = [self._told[what].is_good_news(at_first=False) for what in ("api", "s3")]  # all of them are told
+        if any(are_over):
             logger().info("S3 live pictures go on")
-            self._trouble.clear()
-        elif sentence is not None:
-            self._trouble[what] = sentence
 
     # -- in threads ------------------------------------------------------------------------------------------------
 
@@ -178,20 +179,21 @@ class LivePictures:
 
     def _attempt(self, event: Event, last_sha256: str | None, frame_at: float | None) -> str | None:
         """Send the picture if it is another one than the last; returns its SHA-256."""
-        picture = self._picture(event)
-        if picture is None:
+        found = self._picture(event)
+        if found is None:
             return None
+        picture, ending = found
         sha256 = hashlib.sha256(picture).hexdigest()
         if sha256 == (last_sha256 or self._ledger.last_sha256(event.id)):
             return sha256
         taken_at = self._clock.now()
-        number, key = self._ledger.begin(event, lambda n: live_key_for(event, n, _ENDING, self._settings), taken_at)
+        number, key = self._ledger.begin(event, lambda n: live_key_for(event, n, ending, self._settings), taken_at)
         metadata = object_metadata(event, sha256) | {"live": str(number), "taken": f"{taken_at:.3f}"}
         if frame_at is not None:
             metadata["frame"] = f"{frame_at:.3f}"
         storage_class = self._settings.effective_storage_class
         tagged = tags("live", self._settings)
-        upload = Upload(key, picture, len(picture), CONTENT_TYPES[_ENDING], metadata, storage_class, tagged)
+        upload = Upload(key, picture, len(picture), CONTENT_TYPES[ending], metadata, storage_class, tagged)
         self._store.put(upload, create=self._settings.preset.conditional_put is True)
         now = self._clock.now()
         self._ledger.done(event.id, number, len(picture), sha256, now)
@@ -202,19 +204,20 @@ class LivePictures:
         )  # fmt: skip
         return sha256
 
-    def _picture(self, event: Event) -> bytes | None:
-        """From the file of a manual event, which is there at once, else from Frigate."""
+    def _picture(self, event: Event) -> tuple[bytes, str] | None:
+        """A picture and its file's ending: the file of a manual event, which is there at once, else from Frigate."""
         if not event.is_manual:
-            return self._source.picture(event.id)
+            picture = self._source.picture(event.id)
+            return None if picture is None else (picture, "jpg")
         found = self._pictures.find(event, Kind.SNAPSHOT)
-        if found is None or not found.source.endswith(_ENDING):
+        if found is None:
             return None
         try:
             descriptor, _size = self._pictures.open(found.source)
         except (SourceVanishedError, SourceRefusedError, SourceUnreachableError):
             return None
         with open(descriptor, "rb") as file:  # noqa: PTH123  # a descriptor
-            return file.read()
+            return file.read(), found.source.rsplit(".", 1)[-1]
 
     def _clean(self) -> None:
         """Delete what S3_LIVE_KEEP does not keep, once the final snapshot is in the bucket, and only then."""

@@ -50,7 +50,7 @@ class HomeAssistantLink:
         self._news, self._retry_wanted = asyncio.Event(), asyncio.Event()
         self._is_held_up = False
         name = home_assistant.device_id(settings.site)
-        self._link = BrokerLink(settings, clock, name, self._connected, self._heard)
+        self._link = BrokerLink(settings, clock, name, self._connected, self._heard, purpose="its status")
         self._sent: MQTTMessageInfo | None = None
         """The newest state; while the broker has not acknowledged it, no other follows."""
         self._pool = ThreadPoolExecutor(1, "home assistant")

@@ -196,7 +196,7 @@ def test_an_api_that_fails_is_one_line_and_the_final_one_goes_on(
     mirror = live(mirror_for, frigate, rclone, api)
     api.status = 500
     event = begun(frigate, api)
-    mirror.wait_for(lambda: "answers with status 500; check FRIGATE_URL" in mirror.log())
+    mirror.wait_for(lambda: "is starting or stopped (status 500)" in mirror.log())
     api.status = 401
     mirror.wait_for(lambda: "refuses us (status 401); use port 5000" in mirror.log())
     other = frigate.end_event(frigate.begin_event(camera="front-door"))
@@ -286,7 +286,10 @@ def test_mqtt_is_faster_than_looking(
         frigate.delete_event(never)
         api.pictures[never.id] = picture(9)
         home.say(TOPIC, message(never, "new", 1.0, false_positive=True))
-        for nonsense in ("", "[]", "{}", '{"after": {"id": 1}}', "\u00ff"):
+        spoiled = message(begun(frigate, api), "new", 1.0)
+        for odd in ('"top_score": 1' + "0" * 400, '"start_time": 1e400', '"frame_time": 1.2.3', '"id": "\\ud800"'):
+            home.say(TOPIC, re.sub(rf'"{odd.split(chr(34))[1]}": [^,}}]+', odd.replace("\\", "\\\\"), spoiled))
+        for nonsense in ("", "[]", "{}", '{"after": {"id": 1}}', "\u00ff", "[" * 100_000, '{"after":' * 10_000):
             home.say(TOPIC, nonsense)
         last = begun(frigate, api)
         home.say(TOPIC, message(last, "update", 2.0))

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from frigate_s3_mirror.api_expected import ExpectedRows, Seen
 from frigate_s3_mirror.api_feed import ApiFeed
 from frigate_s3_mirror.api_files import PICTURES, RECORDINGS, ApiPictures
+from frigate_s3_mirror.api_login import LoginPause
 from frigate_s3_mirror.api_pages import Page, covered_by
 from frigate_s3_mirror.api_rows import event_row, recording_row, review_row
 from frigate_s3_mirror.clip_windows import Span, spans
@@ -344,6 +345,9 @@ class FakeFiles:
     def refusal(self, status: int) -> ApiError:
         return ApiError(f"refused with {status}")
 
+    def odd_status(self, status: int) -> ApiError:
+        return ApiError(f"starting or stopped ({status})")
+
 
 EVENT = Event("1.5-abcdef", "yard", "person", None, 1.0, 9.0, True, (), None, False)
 
@@ -374,7 +378,7 @@ def test_nobody_asks_for_the_file_of_a_running_event(tmp_path: Path) -> None:
     ("answer", "sentence"),
     [
         (Answer(200, b"", {"content-type": "text/html; charset=utf-8"}), "answered with a web page; is FRIGATE_URL"),
-        (Answer(502, b"", {}), "answered with status 502"),
+        (Answer(502, b"", {}), "starting or stopped"),
         (Answer(302, b"", {}), "answered with status 302"),
         (Answer(403, b"", {}), "refused with 403"),
     ],
@@ -383,6 +387,55 @@ def test_what_is_no_file_is_an_error_and_not_a_missing_file(answer: Answer, sent
     """A proxy that does not pass /clips/ on, for one, must not make pictures look absent."""
     with pytest.raises(FrigateError, match=sentence):
         found(FakeFiles(jpg=answer), EVENT, tmp_path)
+
+
+def test_a_refused_login_waits_longer_each_time_and_at_least_as_long_as_asked() -> None:
+    """A minute, two, four, up to fifteen; a login that goes well begins anew."""
+    pause, now = LoginPause(), 1000.0
+    waits = []
+    for _ in range(7):
+        pause.refused(now, "no")
+        assert not pause.is_over(pause.until - 0.01)
+        waits.append(pause.until - now)
+        now = pause.until
+        assert pause.is_over(now)
+    assert waits == [60, 120, 240, 480, 900, 900, 900]
+    pause.accepted()
+    pause.refused(now, "no", wanted_seconds=300)
+    assert pause.until == now + 300
+    pause.refused(now, "no", wanted_seconds=1e9)
+    assert pause.until == now + 900
+
+
+ODD = (
+    st.none()
+    | st.booleans()
+    | st.floats()
+    | st.integers()
+    | st.text(st.characters(), max_size=5)
+    | st.sampled_from(
+        [10**400, -(10**400), "nan", "\ud800", [], {}, [["x"]], {"type": 10**5000}, "x" * 5000, 1e18, -7e10]
+    )
+)
+COLUMNS = ["id", "camera", "label", "sub_label", "start_time", "end_time", "zones", "data", "top_score", "severity"]
+
+
+@settings(max_examples=300)
+@given(st.dictionaries(st.sampled_from(COLUMNS), ODD, max_size=4))
+def test_no_row_of_the_api_stops_its_neighbours(odd: Row) -> None:
+    """Whatever one row holds, the copy takes the others, and it takes what it can of that one."""
+    poisoned = row(99, 500.0) | odd
+    event_row(poisoned), review_row(poisoned), recording_row(poisoned, "yard")  # nothing is raised
+    rows = [row(n, float(n)) for n in range(1, 21)]
+    with tempfile.TemporaryDirectory() as folder:
+        copy = FrigateCopy(Path(folder) / COPY_NAME)
+        copy.open()
+        api = FakeApi([])
+        api.rows = lambda _path, **_query: [*rows[:10], poisoned, *rows[10:]]  # type: ignore[method-assign]
+        ApiFeed(cast(FrigateApi, api), copy).running()
+        there = {found[0] for found in copy.ask("SELECT id FROM event")}
+        copy.close()
+    assert there >= {str(r["id"]) for r in rows}
 
 
 def test_another_program_is_no_frigate() -> None:

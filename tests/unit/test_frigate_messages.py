@@ -3,13 +3,75 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from frigate_messages import message
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from frigate_s3_mirror.frigate_messages import glance, understand
+from frigate_s3_mirror.keys import object_metadata
+
+ODD = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.floats()
+    | st.integers()
+    | st.text(max_size=5)
+    | st.sampled_from([10**400, -1e18, 3e11, "\ud800", "x" * 5000]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+FIELDS = (
+    "id", "camera", "label", "sub_label", "start_time", "end_time", "top_score", "entered_zones", "has_snapshot", "snapshot",
+    "frame_time", "false_positive",
+)  # fmt: skip
+AFTER = {
+    "id": "1.5-abcdef",
+    "camera": "yard",
+    "label": "cat",
+    "start_time": 1.5,
+    "end_time": None,
+    "has_snapshot": True,
+}
+
+
+@settings(max_examples=500)
+@given(st.dictionaries(st.sampled_from(FIELDS), ODD, max_size=4), st.sampled_from(["new", "update", "end", 3, None]))
+def test_no_message_raises_and_what_it_says_can_be_used(odd: dict[str, object], kind: object) -> None:
+    """Whatever its fields hold: nothing, or an event whose times make dates and whose names can be stored."""
+    payload = json.dumps({"before": {}, "after": {**AFTER, **odd}, "type": kind}).encode()
+    glance(payload)
+    said = understand(payload)
+    if said is not None and said.event is not None:
+        datetime.fromtimestamp(said.event.start_time, UTC)
+        said.event.to_json().encode()
+        object_metadata(said.event, "0" * 64)
+
+
+@given(
+    st.binary()
+    | st.text().map(str.encode)
+    | st.sampled_from([b"[" * 100_000, b'{"after":' * 50_000, b"NaN", b"[]", b"3"])
+)
+def test_what_is_no_message_is_left_out(payload: bytes) -> None:
+    """Another program's, or a torn one."""
+    glance(payload)
+    assert understand(payload) is None
+
+
+@pytest.mark.parametrize("time", ["1.2.3", "1" * 400, ".", "..."])
+def test_a_glance_at_a_time_that_is_none(time: str) -> None:
+    """The pattern lets more through than a number has."""
+    start = (
+        '{"before": {}, "after": {"id": "1.5-abcdef", "camera": "yard", "frame_time": 1.0, "snapshot": {"frame_time": '
+    )
+    payload = f'{start}{time}}}}}, "type": "update"}}'.encode()
+    glance(payload)
+    assert understand(payload) is None or time.isdigit()
 
 
 @pytest.mark.parametrize("version", ["0.14", "0.16", "0.17", "0.18"])

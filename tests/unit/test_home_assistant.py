@@ -72,6 +72,15 @@ def test_the_device_holds_every_entity_and_no_secret() -> None:
     assert "hidden" not in text
 
 
+def test_health_and_problem_alone_are_on_the_dashboards_that_make_themselves() -> None:
+    """Figures and the button are diagnostic."""
+    parts = json.loads(home_assistant.discovery(settings()))["components"]
+    assert {name for name, part in parts.items() if part.get("entity_category") != "diagnostic"} == {
+        "health",
+        "problem",
+    }
+
+
 def test_every_template_finds_its_value_in_the_state() -> None:
     """What a template asks for is a field of the state."""
     fields = set(json.loads(home_assistant.state(STATUS, 0)))

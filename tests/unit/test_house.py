@@ -17,6 +17,7 @@ LAYERS = [
         "kinds",
         "database_words",
         "ledger_file",
+        "api_login",
         "api_rows",
         "api_pages",
         "api_expected",

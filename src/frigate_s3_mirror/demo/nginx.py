@@ -7,6 +7,7 @@ how long it was, and its content although it is deleted.
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import threading
@@ -16,7 +17,7 @@ from dataclasses import dataclass, replace
 from email.utils import formatdate
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from frigate_s3_mirror.demo.http_answers import JSON, Answer, FilePart, page
 
@@ -50,6 +51,8 @@ class StaticFiles:
         parts = PurePosixPath(unquote(path)).parts[1:]
         if ".." in parts or "\0" in path:
             return page(400, "Bad Request")
+        if path == "/clips/":
+            return _listing(self._media_dir / "clips")
         with self._lock:
             found = self._look(self._media_dir.joinpath(*parts))
             if found.descriptor < 0:
@@ -124,10 +127,24 @@ def _open(path: Path, until: float) -> _Remembered:
     except OSError:
         return _Remembered(until)
     found = os.fstat(descriptor)
-    if not S_ISREG(found.st_mode):  # nginx lists folders, which nobody needs here
+    if not S_ISREG(found.st_mode):  # nginx lists folders; here only the one of the clips
         os.close(descriptor)
         return _Remembered(until)
     return _Remembered(until, descriptor, found.st_size, found.st_mtime)
+
+
+def _listing(folder: Path) -> Answer:
+    """nginx's autoindex: names are cut short in the text, and whole in the links."""
+    links = [
+        f'<a href="{quote(entry.name)}{"/" if entry.is_dir() else ""}">{html.escape(entry.name[:47])}..&gt;</a>'
+        for entry in sorted(folder.iterdir())
+    ]
+    body = (
+        "<html>\r\n<head><title>Index of /clips/</title></head><body><pre>"
+        + "\r\n".join(links)
+        + "</pre></body></html>"
+    )
+    return Answer(200, body.encode(), "text/html")
 
 
 def _close(known: _Remembered) -> None:

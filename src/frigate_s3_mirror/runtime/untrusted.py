@@ -26,8 +26,11 @@ class RefusedValueError(ValueError):
     """A value from outside is not what it should be; the text says what is wrong, fit to follow the item's name."""
 
 
-def parse_json(text: str | bytes, *, longest: int = LONGEST_JSON) -> object:
+def parse_json(text: str | bytes, *, longest: int = LONGEST_JSON, keep_constants: bool = False) -> object:
     """Return the value of a JSON text. Numbers may still be beyond a float's range: pass them through `number`.
+
+    `keep_constants` lets NaN and Infinity through, which are no JSON: for lists of which only the items that hold them
+    are to be refused, by `number`.
 
     Raises:
         RefusedValueError: no JSON, not UTF-8, nested too deeply, longer than `longest`, or it holds NaN or Infinity.
@@ -35,7 +38,7 @@ def parse_json(text: str | bytes, *, longest: int = LONGEST_JSON) -> object:
     if len(text) > longest:
         raise RefusedValueError(f"JSON of {len(text)} characters is too long")
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=float if keep_constants else _refuse_constant)
     except RefusedValueError:
         raise
     except RecursionError as error:
