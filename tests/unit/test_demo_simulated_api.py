@@ -285,7 +285,8 @@ def test_nothing_but_the_two_folders_is_served(frigate: SimulatedFrigate, api: F
             "/config/frigate.db",
             "/clips/../../../config/frigate.db",
             "/clips/%2e%2e/recordings",
-            "/clips/",
+            "/clips/thumbs/",
+            "/recordings/",
             "/exports/",
         )
     }
