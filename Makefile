@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Tests at a time: nearly all of them wait for servers and processes, so there may be more than processor cores.
+JOBS ?= 4
 UV = $(shell command -v uv || echo $(BIN)/uv)
 
 .PHONY: demo test check unit integration test-faults test-ceph test-frigate bench screenshots docs addon lock format clean
@@ -11,7 +13,7 @@ demo: $(VENV)/ready
 	@$(BIN)/python -m frigate_s3_mirror.demo $(ARGS)
 
 test: check
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 check: $(VENV)/ready
 	$(BIN)/ruff format --check .
