@@ -380,10 +380,9 @@ def unfilled(environment: dict[str, str | None], mounts: Iterable[str], *, has_e
     if not has_entrypoint and PATCH not in (environment.get("PYTHONPATH") or "").split(":"):
         found.append(f"PYTHONPATH={PATCH} is missing: run ./setup_s3_mirror.sh --apply")
     is_filled = {name: bool((environment.get(name) or environment.get(f"{name}_FILE") or "").strip()) for name, _ in COMMENTED}
-    needed = ["S3_BUCKET"]
-    if any(is_filled[name] for name in ("S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_ENDPOINT_URL")) or not is_filled["S3_BUCKET"]:
-        needed += ["S3_ACCESS_KEY", "S3_SECRET_KEY"]  # on AWS the machine's own role may stand for both
-    found += [f"{name} is not filled in: set it under 'environment:' (without a '#' before it)" for name in needed if not is_filled[name]]
+    if not is_filled["S3_BUCKET"]:  # with a bucket the doctor judges the keys: on AWS the machine's role may stand for them
+        needed = [name for name in ("S3_BUCKET", "S3_ACCESS_KEY", "S3_SECRET_KEY") if not is_filled[name]]
+        found += [f"{name} is not filled in: set it under 'environment:', without a '#' before it" for name in needed]
     for name, placeholder in PLACEHOLDERS.items():
         if name != "S3_REGION" and (environment.get(name) or "").strip("\"' ") == placeholder:
             found.append(f"{name} still holds the example '{placeholder}': write your own value there")

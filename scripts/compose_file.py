@@ -157,7 +157,7 @@ def replace(file: Path, before: str, after: str, judge: Callable[[Path], None], 
         raise OSError(0, "it may not be written; run this as its owner")
     old = target.stat()
     candidate = target.with_name(f".{target.name}.s3-mirror-{os.getpid()}")
-    backup, kept = None, False
+    backup = None
     try:
         write_new(candidate, after, like=old)
         shutil.copystat(str(target), str(candidate))  # rights, lists of rights and labels
@@ -170,10 +170,9 @@ def replace(file: Path, before: str, after: str, judge: Callable[[Path], None], 
         if text_of(target) != before:
             raise OSError(0, "it was changed by another program meanwhile; run this again")
         os.replace(str(candidate), str(target))
-        kept = True
     finally:
-        for left in (candidate, None if kept else backup):
-            if left is not None:
+        if candidate.exists():  # else it has become the file
+            for left in filter(None, (candidate, backup)):
                 with contextlib.suppress(OSError):
                     left.unlink()
     sync_folder(target.parent)
