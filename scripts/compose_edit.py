@@ -17,8 +17,8 @@ from typing import Any, Callable, Iterable, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import compose_file
-from compose_yaml import NULL, Entry, Node, Scalar, YamlError, meaning, parse, split_lines
+import compose_file  # noqa: E402
+from compose_yaml import NULL, Entry, Node, Scalar, YamlError, meaning, parse, split_lines  # noqa: E402
 
 MOUNT = "./s3-mirror:/opt/s3-mirror:ro"
 TARGET = "/opt/s3-mirror"

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 NAMES_DEEP = 60
 """Nesting beyond this is no compose file."""
-PROPERTY = re.compile(r"([&!])([^\s,\[\]{}]*)(?=[\s,\[\]{}]|$)")
+PROPERTY = re.compile(r"(?:(&)([\w.-]+)|(!)[\w.:/<>!-]*)(?=\s|$)")
+ALIAS = re.compile(r"\*([\w.-]+)(?=[\s,\[\]{}]|$)")
 PLAIN_KEY = re.compile(r"(?![\[\]{},#&*!|>'\"%@`]|[-?:](?:\s|$))((?:[^:#\t]|:(?=\S)|(?<=\S)#)+?) *:(?=\s|$)")
 BLOCK_HEADER = re.compile(r"([|>])([+-]?[1-9]?|[1-9][+-])[ \t]*(?:[ \t]#.*)?$")
 ESCAPES = dict(zip('0abt\tnvfre "/\\N_LP', '\0\a\b\t\t\n\v\f\r\x1b "/\\\x85\xa0\u2028\u2029'))  # noqa: B905 (Python 3.7)
@@ -287,7 +288,7 @@ class _Reader:
         return node
 
     def alias(self, line: int, column: int) -> tuple[Node, int]:
-        match = re.compile(r"\*([^\s,\[\]{}]+)").match(self.lines[line], column)
+        match = ALIAS.match(self.lines[line], column)
         if match is None or match.group(1) not in self.anchors:
             raise self.error("names an anchor that is not there", line)
         node = Node("alias", line, column)
@@ -409,7 +410,7 @@ class _Reader:
 
     def flow_pair(self, node: Node, key: Node, number: int, column: int) -> tuple[int, int]:
         """Take the value after the key's colon, if there is one."""
-        if key.kind != "scalar" or not key.is_bare or any(entry.name == key.text for entry in node.entries):
+        if key.kind != "scalar" or not key.is_bare or key.end != key.start or any(entry.name == key.text for entry in node.entries):
             raise self.error("has a key that is not understood, or one twice", number)
         value = Node("scalar", number, column)
         if self.lines[number][column] == ":":
