@@ -108,8 +108,11 @@ named_by_variable() {
 
 # named_by_rule FOLDER: take the file that compose prefers there, and the override that it adds to it.
 named_by_rule() {
-    local folder=$1 name unused=''
-    for name in compose.yaml compose.yml docker-compose.yml docker-compose.yaml; do
+    local folder=$1 name unused='' names=(compose.yaml compose.yml docker-compose.yml docker-compose.yaml)
+    if [[ $(compose_command) == docker-compose && $(docker-compose version --short 2>/dev/null) == 1.* ]]; then
+        names=(docker-compose.yml docker-compose.yaml compose.yml compose.yaml)
+    fi
+    for name in "${names[@]}"; do
         # The example that comes with this script is nobody's installation.
         if [[ -f $folder/$name && -r $folder/$name ]] && ! grep -q 'frigate-s3-mirror example' "$folder/$name"; then
             if ((${#compose_files[@]} == 0)); then

@@ -41,12 +41,12 @@ def variables_of(path: Path) -> dict[str, str | None]:
         return {}
     found: dict[str, str | None] = {}
     for line in text.lstrip("\ufeff").splitlines():
-        match = re.match(r"\s*(?:export\s+)?([A-Za-z_][\w.-]*)\s*(=?)(.*)$", line)
+        match = re.match(r"\s*(?:export\s+)?([A-Za-z_][\w.-]*)\s*(?:=(.*))?$", line)
         if match is None:
             continue
-        quoted = re.match(r"""\s*(["'])(.*)\1\s*(?:#.*)?$""", match.group(3))
-        value = quoted.group(2) if quoted else re.sub(r"\s+#.*$", "", match.group(3)).strip()
-        found[match.group(1)] = value if match.group(2) else None
+        name, value = match.groups()
+        quoted = re.match(r"""\s*(["'])(.*)\1\s*(?:#.*)?$""", value or "")
+        found[name] = quoted.group(2) if quoted else value and re.sub(r"\s+#.*$", "", value).strip()
     return found
 
 
