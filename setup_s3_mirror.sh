@@ -361,7 +361,8 @@ asking() {
 }
 
 check_lines_can_be_added() {
-    [[ $apply == no ]] || edit add "$compose" --service "$service" --mark "$mark" --dry-run || fail "Nothing was changed."
+    [[ $apply == no ]] || edit add "$compose" --service "$service" --mark "$mark" --dry-run ||
+        fail "Nothing was changed. Without --apply this fills the folder and leaves the compose file to you."
 }
 
 apply_lines() {

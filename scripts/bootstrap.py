@@ -58,7 +58,9 @@ def make_environment(venv: Path) -> None:
     tools = venv.with_name(".uv")
     uv = shutil.which("uv")
     if uv is None:
-        cure = f"This Python cannot make a virtual environment. On Debian or Ubuntu: apt install python3-venv. {OFFLINE}"
+        cure = (
+            f"This Python cannot make a virtual environment. On Debian or Ubuntu: apt install python3-venv. {OFFLINE}"
+        )
         install_uv(Path(sys.executable), "--target", str(tools), cure=cure)
         uv = str(tools / "bin" / "uv")
     step("Making the environment", [uv, "venv", "--quiet", "--python", sys.executable, str(venv)], cure=OFFLINE)

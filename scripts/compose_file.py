@@ -7,7 +7,6 @@ library only, Python 3.7.
 from __future__ import annotations
 
 import contextlib
-import glob
 import json
 import os
 import re
@@ -99,10 +98,23 @@ class Docker:
     def view(self, files: list[Path] | None = None) -> dict[str, Any] | None:
         """Return compose's answer; None when it has none (it is not there, too old, or refuses the files)."""
         named = [word for file in files or self.files for word in ("-f", str(file))]
-        command = [*self.command, "--project-directory", str(self.files[0].parent), *named, "config", "--format", "json"]
+        command = [
+            *self.command,
+            "--project-directory",
+            str(self.files[0].parent),
+            *named,
+            "config",
+            "--format",
+            "json",
+        ]
         try:
             done = subprocess.run(  # noqa: UP022 (Python 3.7)
-                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=DOCKER_PATIENCE, check=False
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                stdin=subprocess.DEVNULL,
+                timeout=DOCKER_PATIENCE,
+                check=False,
             )
             found = json.loads(done.stdout) if done.returncode == 0 else None
         except (OSError, ValueError, RecursionError, subprocess.TimeoutExpired):
@@ -114,7 +126,7 @@ class Docker:
         before = self.view()
         if before is None:
             return True
-        after = self.view([candidate if os.path.samefile(each, file) else each for each in self.files])
+        after = self.view([candidate if each.samefile(file) else each for each in self.files])
         return after is not None and without_mirror(before, service) == without_mirror(after, service)
 
 
@@ -144,7 +156,7 @@ def end_in_order_when_asked() -> None:
 
 def backups_of(file: Path) -> list[Path]:
     """Return the copies that were kept beside the file, oldest first."""
-    return sorted(Path(name) for name in glob.glob(glob.escape(str(file)) + ".s3-mirror-backup-*"))
+    return sorted(path for path in file.parent.iterdir() if path.name.startswith(f"{file.name}.s3-mirror-backup-"))
 
 
 def replace(file: Path, before: str, after: str, judge: Callable[[Path], None], *, is_removal: bool) -> list[str]:
@@ -169,7 +181,7 @@ def replace(file: Path, before: str, after: str, judge: Callable[[Path], None], 
             write_new(backup, before, like=old)
         if text_of(target) != before:
             raise OSError(0, "it was changed by another program meanwhile; run this again")
-        os.replace(str(candidate), str(target))
+        candidate.replace(target)
     finally:
         if candidate.exists():  # else it has become the file
             for left in filter(None, (candidate, backup)):

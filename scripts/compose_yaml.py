@@ -16,7 +16,7 @@ PROPERTY = re.compile(r"(?:(&)([\w.-]+)|(!)[\w.:/<>!-]*)(?=\s|$)")
 ALIAS = re.compile(r"\*([\w.-]+)(?=[\s,\[\]{}]|$)")
 PLAIN_KEY = re.compile(r"(?![\[\]{},#&*!|>'\"%@`]|[-?:](?:\s|$))((?:[^:#\t]|:(?=\S)|(?<=\S)#)+?) *:(?=\s|$)")
 BLOCK_HEADER = re.compile(r"([|>])([+-]?[1-9]?|[1-9][+-])[ \t]*(?:[ \t]#.*)?$")
-ESCAPES = dict(zip('0abt\tnvfre "/\\N_LP', '\0\a\b\t\t\n\v\f\r\x1b "/\\\x85\xa0\u2028\u2029'))  # noqa: B905 (Python 3.7)
+ESCAPES = dict(zip('0abt\tnvfre "/\\N_LP', '\0\a\b\t\t\n\v\f\r\x1b "/\\\x85\xa0\u2028\u2029'))
 
 
 class YamlError(Exception):
@@ -162,8 +162,7 @@ class _Reader:
         is_item = indent >= 0 and re.match(r"-(\s|$)", self.lines[self.line][indent:]) is not None
         if indent > parent or (is_below_key and is_item and indent == parent):
             return self.sequence(indent) if is_item else self.mapping_or_scalar(indent, parent)
-        node = Node("scalar", line, column)
-        return node
+        return Node("scalar", line, column)
 
     def enter(self) -> None:
         self.depth += 1
@@ -410,7 +409,12 @@ class _Reader:
 
     def flow_pair(self, node: Node, key: Node, number: int, column: int) -> tuple[int, int]:
         """Take the value after the key's colon, if there is one."""
-        if key.kind != "scalar" or not key.is_bare or key.end != key.start or any(entry.name == key.text for entry in node.entries):
+        if (
+            key.kind != "scalar"
+            or not key.is_bare
+            or key.end != key.start
+            or any(entry.name == key.text for entry in node.entries)
+        ):
             raise self.error("has a key that is not understood, or one twice", number)
         value = Node("scalar", number, column)
         if self.lines[number][column] == ":":
@@ -447,7 +451,9 @@ class _Reader:
             rest = self.lines[number][column:]
             column += len(rest) - len(rest.lstrip(" "))
             if column < len(self.lines[number]):
-                is_comment = self.lines[number][column] == "#" and (column == 0 or self.lines[number][column - 1] == " ")
+                is_comment = self.lines[number][column] == "#" and (
+                    column == 0 or self.lines[number][column - 1] == " "
+                )
                 if not is_comment:
                     return number, column
             number, column = number + 1, 0

@@ -16,9 +16,19 @@ FRIGATES = (
     "${IMAGE:-ghcr.io/blakeblackshear/frigate:stable}",
     "ghcr.io/blakeblackshear/frigate:${TAG}   # pinned one day",
 )
-NEIGHBOURS = ("eclipse-mosquitto:2", "ghcr.io/0x2142/frigate-notify:latest", "litestream/litestream", "frigate-s3-mirror")
+NEIGHBOURS = (
+    "eclipse-mosquitto:2",
+    "ghcr.io/0x2142/frigate-notify:latest",
+    "litestream/litestream",
+    "frigate-s3-mirror",
+)
 NOISE = ("", "# a comment", "   # - deeper: one", "\t", "  \t ", "#", "# caf\udce9 and \udcff", "\t# behind a tab")
-VOLUMES = ("./config:/config", '"/mnt/big disk:/media/frigate:rw"', "type: bind\n  source: ./a b\n  target: /media/frigate", "cache:/tmp/cache  # fast")
+VOLUMES = (
+    "./config:/config",
+    '"/mnt/big disk:/media/frigate:rw"',
+    "type: bind\n  source: ./a b\n  target: /media/frigate",
+    "cache:/tmp/cache  # fast",
+)
 VARIABLES = (
     ("TZ", "Europe/Madrid"), ("FRIGATE_RTSP_PASSWORD", "'p#ss: word'"), ("PLUS_API_KEY", '"a\\tb"'), ("NO", "yes"), ("MY_S3_REGION", "eu"),
     ("LITESTREAM_S3_BUCKET", "db"), ("S3_BUCKET", "snaps"), ("S3_SECRET_KEY_FILE", "/run/secrets/key"), ("EMPTY", ""), ("X_S3_ENDPOINT_URL_OLD", "${URL}"),
@@ -51,14 +61,21 @@ def variables(draw: st.DrawFn) -> str:
     chosen = draw(st.lists(st.sampled_from(VARIABLES), min_size=1, max_size=4, unique=True))
     form = draw(st.sampled_from(["list", "mapping", "mapping", "null", "flow", "block scalar", "merged"]))
     if form == "list":
-        return draw(listed("environment", [f"{name}={value.strip(chr(34) + chr(39)) if '#' not in value else 'x'}" for name, value in chosen]))
+        return draw(
+            listed(
+                "environment",
+                [f"{name}={value.strip(chr(34) + chr(39)) if '#' not in value else 'x'}" for name, value in chosen],
+            )
+        )
     pad = " " * draw(st.sampled_from([1, 2, 4]))
     lines = [f"{pad}{name}: {value}".rstrip() for name, value in chosen]
     return {
         "mapping": "\n".join(["environment:", *lines]),
         "null": "environment:",
         "flow": f"environment: {{{chosen[0][0]}: x}}",
-        "block scalar": "\n".join(["environment:", *lines, f"{pad}SCRIPT: |", f"{pad}  echo '# - x=y'", "", f"{pad}   done"]),
+        "block scalar": "\n".join(
+            ["environment:", *lines, f"{pad}SCRIPT: |", f"{pad}  echo '# - x=y'", "", f"{pad}   done"]
+        ),
         "merged": "\n".join(["environment:", f"{pad}<<: *common", *lines]),
     }[form]
 
@@ -66,9 +83,14 @@ def variables(draw: st.DrawFn) -> str:
 @st.composite
 def services(draw: st.DrawFn, image: str, width: int, anchor: str = "") -> list[str]:
     """The lines below a service's key."""
-    keys = [f"image: {image}", *draw(st.lists(st.sampled_from(PLAIN_KEYS), max_size=3, unique_by=lambda key: key.split(":")[0]))]
+    keys = [
+        f"image: {image}",
+        *draw(st.lists(st.sampled_from(PLAIN_KEYS), max_size=3, unique_by=lambda key: key.split(":")[0])),
+    ]
     if draw(st.booleans()):
-        keys.append(draw(listed("volumes", draw(st.lists(st.sampled_from(VOLUMES), min_size=1, max_size=3, unique=True)))))
+        keys.append(
+            draw(listed("volumes", draw(st.lists(st.sampled_from(VOLUMES), min_size=1, max_size=3, unique=True))))
+        )
     if draw(st.booleans()):
         keys.append(draw(variables()))
     keys += draw(st.lists(st.just("<<: *shared"), max_size=1)) if anchor else []
@@ -79,7 +101,11 @@ def services(draw: st.DrawFn, image: str, width: int, anchor: str = "") -> list[
 def compose_files(draw: st.DrawFn) -> str:
     """A whole file; the bytes of the disk, decoded with surrogateescape."""
     width = draw(st.sampled_from([1, 2, 3, 4]))
-    shared = draw(st.sampled_from(["restart: always", "volumes:\n- ./config:/config", "environment:\n  TZ: UTC", "stop_grace_period: 5s"]))
+    shared = draw(
+        st.sampled_from(
+            ["restart: always", "volumes:\n- ./config:/config", "environment:\n  TZ: UTC", "stop_grace_period: 5s"]
+        )
+    )
     head = ["x-shared: &shared", *indented(shared, width), "x-common: &common", *indented("LANG: C", width)]
     names = {"frigate": draw(st.sampled_from(FRIGATES)), "other": draw(st.sampled_from(NEIGHBOURS))}
     body = [draw(st.sampled_from(["services:", '"services":', "services:  # all"]))]
@@ -103,17 +129,19 @@ def with_noise(lines: list[str], noise: list[tuple[int, str]]) -> list[str]:
     found = list(lines)
     for place, text in noise:
         position = place % len(found)
-        if re.match(r" *(- |\"?[\w&-]+\"?:)", found[position]) and not re.search(r"[|>]-?$", "".join(found[max(0, position - 1) : position])):
+        if re.match(r" *(- |\"?[\w&-]+\"?:)", found[position]) and not re.search(
+            r"[|>]-?$", "".join(found[max(0, position - 1) : position])
+        ):
             found.insert(position, text)
     return found
 
 
-class _Strings(yaml.SafeLoader):
+class _Strings(yaml.SafeLoader):  # type: ignore[misc]
     """PyYAML with every scalar as its text, merge keys resolved."""
 
 
 _Strings.yaml_implicit_resolvers = {"<": [("tag:yaml.org,2002:merge", re.compile("^<<$"))]}
-_Strings.add_multi_constructor("", lambda loader, _suffix, node: _constructed(loader, node))  # type: ignore[no-untyped-call]
+_Strings.add_multi_constructor("", lambda loader, _suffix, node: _constructed(loader, node))
 
 
 def _constructed(loader: Any, node: Any) -> Any:

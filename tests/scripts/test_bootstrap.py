@@ -16,7 +16,13 @@ CURE = "Is the package index reachable?"
 
 
 def bootstrap(venv: Path, path: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    offline = {"PIP_INDEX_URL": NOBODY, "PIP_RETRIES": "0", "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull, "UV_OFFLINE": "1"}
+    offline = {
+        "PIP_INDEX_URL": NOBODY,
+        "PIP_RETRIES": "0",
+        "PIP_NO_INDEX": "1",
+        "PIP_CONFIG_FILE": os.devnull,
+        "UV_OFFLINE": "1",
+    }
     return subprocess.run(
         [PYTHON, str(BOOTSTRAP), str(venv)], env={"HOME": str(venv.parent), "PATH": path, **offline, **environment},
         capture_output=True, text=True, timeout=120, check=False,
@@ -48,7 +54,9 @@ def test_offline_without_uv(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(("what", "status"), [("the locked packages", "*requirements*) exit 2"), ("this project", "*-e*) exit 2")])
+@pytest.mark.parametrize(
+    ("what", "status"), [("the locked packages", "*requirements*) exit 2"), ("this project", "*-e*) exit 2")]
+)
 def test_offline_with_uv(tmp_path: Path, what: str, status: str) -> None:
     """Each of its steps has the sentence."""
     path = fake_uv(tmp_path / "bin", f'case "$*" in {status};; esac')

@@ -16,6 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import compose_edit as editor
+from compose_service import MOUNT, PATCH, TARGET, ComposeError, is_frigate, mount
+from compose_yaml import split_lines
 from scripts.compose_files import as_pyyaml_reads, compose_files
 
 ROOT = Path(__file__).parents[2]
@@ -102,7 +104,7 @@ def test_lines_go_where_the_file_has_its_own() -> None:
 )  # fmt: skip
 def test_what_is_not_understood_is_left_alone(shape: str, sentence: str) -> None:
     """One sentence, and no guess."""
-    with pytest.raises(editor.ComposeError, match=sentence.replace("?", r"\?")):
+    with pytest.raises(ComposeError, match=sentence.replace("?", r"\?")):
         editor.add(shape, None, MARK)
 
 
@@ -110,9 +112,9 @@ def test_a_service_can_be_named_and_mounts_be_found() -> None:
     """For files with several Frigates, and for the backup of state files."""
     two = "services:\n  a:\n    image: frigate\n  b:\n    image: frigate:2\n"
     assert "stop_grace_period" in editor.add(two, "b", MARK).split("  b:")[1]
-    assert editor.mount(text(LIST), None, "/media/frigate") == "/mnt/nas/frigate"
-    with pytest.raises(editor.ComposeError, match="nothing of the host"):
-        editor.mount(text(BARE), None, "/media/frigate")
+    assert mount(text(LIST), None, "/media/frigate") == "/mnt/nas/frigate"
+    with pytest.raises(ComposeError, match="nothing of the host"):
+        mount(text(BARE), None, "/media/frigate")
 
 
 def test_the_projects_own_example_is_understood() -> None:
@@ -139,12 +141,12 @@ def with_the_lines(before: Any, service: str) -> Any:
     after = copy.deepcopy(before)
     found = after["services"][service] = dict(after["services"][service])
     found.setdefault("stop_grace_period", "30s")
-    found["volumes"] = [*(found.get("volumes") or []), editor.MOUNT]
+    found["volumes"] = [*(found.get("volumes") or []), MOUNT]
     environment = found.get("environment") or []
     if isinstance(environment, dict):
-        found["environment"] = {**environment, "PYTHONPATH": editor.PATCH}
+        found["environment"] = {**environment, "PYTHONPATH": PATCH}
     else:
-        found["environment"] = [*environment, f"PYTHONPATH={editor.PATCH}"]
+        found["environment"] = [*environment, f"PYTHONPATH={PATCH}"]
     return after
 
 
@@ -152,7 +154,7 @@ def tried(before: str) -> str | None:
     """The text after adding, checked by PyYAML and by removing again; None for a refusal."""
     try:
         after = editor.add(before, None, MARK)
-    except editor.ComposeError:
+    except ComposeError:
         return None
     assert as_pyyaml_reads(after) == with_the_lines(as_pyyaml_reads(before), "frigate")
     assert editor.remove(after, MARK) == before
@@ -168,7 +170,13 @@ def test_exactly_the_intended_is_added_or_nothing(before: str) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(compose_files(), st.lists(st.tuples(st.integers(0), st.integers(0, 3), st.sampled_from([" ", "\n", "  ", ":", "- ", "#", "&a ", "\t"])), max_size=3))
+@given(
+    compose_files(),
+    st.lists(
+        st.tuples(st.integers(0), st.integers(0, 3), st.sampled_from([" ", "\n", "  ", ":", "- ", "#", "&a ", "\t"])),
+        max_size=3,
+    ),
+)
 def test_a_spoilt_file_is_edited_rightly_or_left_alone(before: str, spoilt: list[tuple[int, int, str]]) -> None:
     """A character too many or too few anywhere."""
     for place, length, odd in spoilt:
@@ -188,8 +196,10 @@ def test_what_users_add_below_our_lines_survives_the_removal(before: str, data: 
     after = tried(before)
     if after is None:
         return
-    own = data.draw(st.permutations([("PYTHONPATH", "- TZ=Europe/Rome", "TZ2: Europe/Rome"), (editor.MOUNT, "- ./more:/more", "")]))
-    lines = editor.split_lines(after if after.endswith("\n") else after + "\n")
+    own = data.draw(
+        st.permutations([("PYTHONPATH", "- TZ=Europe/Rome", "TZ2: Europe/Rome"), (MOUNT, "- ./more:/more", "")])
+    )
+    lines = split_lines(after if after.endswith("\n") else after + "\n")
     for ours, item, pair in own[: data.draw(st.integers(1, 2))]:
         number = next(n for n, line in enumerate(lines) if MARK in line and ours in line)
         pad, is_item = re.match(r" *", lines[number]).group(), lines[number].lstrip().startswith("-")  # type: ignore[union-attr]
@@ -199,10 +209,12 @@ def test_what_users_add_below_our_lines_survives_the_removal(before: str, data: 
     removed = as_pyyaml_reads(editor.remove(changed, MARK))
     expected = with_users_items["services"]["frigate"]
     found = removed["services"]["frigate"]
-    assert (found.get("volumes") or []) == [item for item in expected["volumes"] if item != editor.MOUNT]
+    assert (found.get("volumes") or []) == [item for item in expected["volumes"] if item != MOUNT]
     environment = expected["environment"]
     if isinstance(environment, dict):
-        assert (found.get("environment") or {}) == {name: value for name, value in environment.items() if name != "PYTHONPATH"}
+        assert (found.get("environment") or {}) == {
+            name: value for name, value in environment.items() if name != "PYTHONPATH"
+        }
     else:
         assert (found.get("environment") or []) == [item for item in environment if "PYTHONPATH" not in item]
     assert MARK not in editor.remove(changed, MARK)
@@ -238,16 +250,22 @@ HEAD = "services:\n  frigate:\n    image: ghcr.io/blakeblackshear/frigate:stable
 )  # fmt: skip
 def test_where_anything_else_would_change_it_refuses(before: str, sentence: str) -> None:
     """What Frigate has today, its config, media and passwords, is worth more than our lines."""
-    with pytest.raises(editor.ComposeError, match=sentence):
+    with pytest.raises(ComposeError, match=sentence):
         editor.add(before, None, MARK)
 
 
 @pytest.mark.parametrize(
     "before",
     [
-        "x-a: &a\n  restart: always\n" + HEAD + "    <<: *a\n    volumes:\n    - a:/b\n    environment:\n      TZ: UTC\n",
-        "x-a: &a\n  TZ: UTC\n" + HEAD + "    volumes: &unused\n      - a:/b\n    environment:\n      <<: *a\n      B: c\n",
-        "x-l: &l {driver: none}\n" + HEAD.replace("frigate:\n", "frigate: &unused\n", 1) + "    logging: *l\n  b:\n    image: c\n    logging: *l\n",
+        "x-a: &a\n  restart: always\n"
+        + HEAD
+        + "    <<: *a\n    volumes:\n    - a:/b\n    environment:\n      TZ: UTC\n",
+        "x-a: &a\n  TZ: UTC\n"
+        + HEAD
+        + "    volumes: &unused\n      - a:/b\n    environment:\n      <<: *a\n      B: c\n",
+        "x-l: &l {driver: none}\n"
+        + HEAD.replace("frigate:\n", "frigate: &unused\n", 1)
+        + "    logging: *l\n  b:\n    image: c\n    logging: *l\n",
         HEAD + "  a:\n    image: c\n    extends: b\n  b:\n    image: d\n",
     ],
 )
@@ -266,13 +284,14 @@ def test_anchors_that_nothing_of_ours_touches_are_no_hindrance(before: str) -> N
 )  # fmt: skip
 def test_a_frigate_is_known_by_the_last_part_of_its_image(image: str, expected: bool) -> None:
     """Not by letters somewhere in the name."""
-    assert editor.is_frigate(image) is expected
+    assert is_frigate(image) is expected
 
 
 @pytest.mark.parametrize("shape", ["list", "mapping"])
 @pytest.mark.parametrize("name", ["S3_BUCKET", "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_REGION", "S3_ENDPOINT_URL"])
 def test_hints_are_left_out_for_exact_names_only(name: str, shape: str) -> None:
     """`LITESTREAM_S3_BUCKET` is no `S3_BUCKET`; `S3_BUCKET_FILE` is one, and so is one in an env file."""
+
     def environment(variable: str) -> str:
         return f"    environment:\n      {editor.assignment(variable, 'x', as_list=shape == 'list')}\n"
 
@@ -288,7 +307,7 @@ def test_hints_are_left_out_for_exact_names_only(name: str, shape: str) -> None:
 
 def test_a_path_of_pythons_in_an_env_file_is_not_hidden() -> None:
     """`environment` goes before `env_file`."""
-    with pytest.raises(editor.ComposeError, match="PYTHONPATH is set already"):
+    with pytest.raises(ComposeError, match="PYTHONPATH is set already"):
         editor.add(HEAD, None, MARK, {"PYTHONPATH"})
 
 
@@ -296,7 +315,8 @@ def test_a_line_that_a_user_made_of_ours_stays() -> None:
     """Copied with its mark, or changed to something of his own."""
     after = editor.add(HEAD, None, MARK)
     changed = after.replace("stop_grace_period: 30s", "stop_grace_period: 2m").replace(
-        f"      - PYTHONPATH=/opt/s3-mirror/patch  {MARK}", f"      - PYTHONPATH=/opt/s3-mirror/patch:/mine  {MARK}\n      - TZ=Asia/Tokyo  {MARK}"
+        f"      - PYTHONPATH=/opt/s3-mirror/patch  {MARK}",
+        f"      - PYTHONPATH=/opt/s3-mirror/patch:/mine  {MARK}\n      - TZ=Asia/Tokyo  {MARK}",
     )
     found = as_pyyaml_reads(editor.remove(changed, MARK))["services"]["frigate"]
     assert found["stop_grace_period"] == "2m"
@@ -313,14 +333,16 @@ def test_filled_in_lines_go(tmp_path: Path) -> None:
 def test_a_file_that_is_no_yaml_any_more_is_left_to_its_owner() -> None:
     """The lines are named."""
     broken = editor.add(HEAD, None, MARK) + "    {{ templated }}\n"
-    with pytest.raises(editor.ComposeError, match=r"remove the lines 3, 4, 5"):
+    with pytest.raises(ComposeError, match=r"remove the lines 3, 4, 5"):
         editor.remove(broken, MARK)
 
 
-@pytest.mark.parametrize(("shape", "line"), [("list", "  - S3_BUCKET=your-bucket-name"), ("mapping", "  S3_BUCKET: your-bucket-name")])
+@pytest.mark.parametrize(
+    ("shape", "line"), [("list", "  - S3_BUCKET=your-bucket-name"), ("mapping", "  S3_BUCKET: your-bucket-name")]
+)
 def test_lines_to_add_by_hand_have_the_files_own_form(shape: str, line: str) -> None:
     """Only what is missing, in a list or as a mapping."""
-    environment = f"    environment: *e\n    volumes: [a:/b, 'x:{editor.TARGET}:ro']\n"
+    environment = f"    environment: *e\n    volumes: [a:/b, 'x:{TARGET}:ro']\n"
     before = f"x-e: &e {'[A=b]' if shape == 'list' else '{A: b}'}\n" + HEAD + environment
     lines = editor.by_hand(before, None)
     assert line in lines

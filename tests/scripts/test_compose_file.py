@@ -32,7 +32,9 @@ BYTES = {
 }
 
 
-def edit(action: str, file: Path, *options: str, limit: int | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+def edit(
+    action: str, file: Path, *options: str, limit: int | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(EDITOR), action, str(file), "--mark", MARK, *options]
     limited = None if limit is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     return subprocess.run(
@@ -64,7 +66,10 @@ def test_bytes_stay_bytes(tmp_path: Path, case: str) -> None:
     assert names(tmp_path) == ["compose.yaml"]
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfes\0e\0r\0", b"\0" * 50, b"services:\n", b"- a\n", b"\x89PNG\r\n", b"services: [a\n", HEAD * 2])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff\xfes\0e\0r\0", b"\0" * 50, b"services:\n", b"- a\n", b"\x89PNG\r\n", b"services: [a\n", HEAD * 2],
+)
 def test_what_is_no_compose_file_is_left_alone(tmp_path: Path, content: bytes) -> None:
     """One sentence and the lines to add by hand; no traceback, no copy."""
     file = tmp_path / "compose.yaml"
@@ -89,7 +94,9 @@ def test_one_backup_for_its_owner_only_is_kept_and_told(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
     assert str(backup) in told
     assert "holds your keys" in told
-    filled = file.read_text().replace("# - S3_SECRET_KEY=your-secret-access-key", "- S3_SECRET_KEY=TOPSECRET") + "# mine\n"
+    filled = (
+        file.read_text().replace("# - S3_SECRET_KEY=your-secret-access-key", "- S3_SECRET_KEY=TOPSECRET") + "# mine\n"
+    )
     file.write_text(filled)
     told = edit("remove", file).stdout
     assert str(backup) in told
@@ -168,7 +175,9 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new_file(tmp_path: Path) -> 
     seen = set()
     for step in range(16):
         file.write_bytes(HEAD)
-        with subprocess.Popen([sys.executable, str(EDITOR), "add", str(file), "--mark", MARK], stdout=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            [sys.executable, str(EDITOR), "add", str(file), "--mark", MARK], stdout=subprocess.DEVNULL
+        ) as process:
             try:
                 process.wait(0.02 * step)
             except subprocess.TimeoutExpired:
@@ -189,7 +198,9 @@ def test_docker_has_a_say(tmp_path: Path) -> None:
     bad = {"services": {"frigate": {**ours, "volumes": [{"target": "/opt/s3-mirror"}]}}}
 
     def answer(after: object) -> None:
-        docker.write_text(f"#!/bin/sh\ncase \"$*\" in *s3-mirror-[0-9]*) echo '{json.dumps(after)}';; *) echo '{json.dumps(before)}';; esac\n")
+        docker.write_text(
+            f"#!/bin/sh\ncase \"$*\" in *s3-mirror-[0-9]*) echo '{json.dumps(after)}';; *) echo '{json.dumps(before)}';; esac\n"
+        )
         docker.chmod(0o755)
 
     answer(bad)
@@ -208,9 +219,20 @@ def test_docker_has_a_say(tmp_path: Path) -> None:
 def test_a_file_of_variables_is_read_as_compose_does(tmp_path: Path) -> None:
     """Comments, quotation marks, `export`, names without a value, CRLF."""
     file = tmp_path / "a.env"
-    file.write_bytes(b"\xef\xbb\xbfS3_BUCKET=snaps\r\n# S3_REGION=eu\nexport A = 'b # c' # d\nB=\"x\"\nC\nD=\nE=a#b # c\nnonsense line\n\xff=1\n")
+    file.write_bytes(
+        b"\xef\xbb\xbfS3_BUCKET=snaps\r\n# S3_REGION=eu\nexport A = 'b # c' # d\nB=\"x\"\nC\nD=\nE=a#b # c\nnonsense line\n\xff=1\n"
+    )
     assert variables_of(file) == {"S3_BUCKET": "snaps", "A": "b # c", "B": "x", "C": None, "D": "", "E": "a#b"}
     assert variables_of(tmp_path / "none.env") == {}
     host = {"A": "1", "E": ""}
-    for value, expected in {"${A}$A": "11", "${B:-x}": "x", "${E:-x}": "x", "${E-x}": "", "${A:+y}": "y", "$$A": "$A", "${B}": "", "${B:?no}": ""}.items():
+    for value, expected in {
+        "${A}$A": "11",
+        "${B:-x}": "x",
+        "${E:-x}": "x",
+        "${E-x}": "",
+        "${A:+y}": "y",
+        "$$A": "$A",
+        "${B}": "",
+        "${B:?no}": "",
+    }.items():
         assert interpolated(value, host) == expected

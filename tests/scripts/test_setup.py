@@ -261,7 +261,11 @@ def snapshot(folder: Path) -> dict[str, bytes]:
         (None, ("--check",), "There is no compose file to check"),
         (OTHER, ("--apply",), "which service is Frigate?"),
         (COMPOSE.replace("frigate:stable", "frigate-notify"), ("--apply",), "which service is Frigate?"),
-        ("x-a: &a\n  volumes:\n    - ./c:/config\nservices:\n  frigate:\n    <<: *a\n    image: frigate\n", ("--apply",), "comes from an anchor"),
+        (
+            "x-a: &a\n  volumes:\n    - ./c:/config\nservices:\n  frigate:\n    <<: *a\n    image: frigate\n",
+            ("--apply",),
+            "comes from an anchor",
+        ),
         (COMPOSE + "---\n" + OTHER, ("--apply",), "second document"),
         (COMPOSE + "      - PYTHONPATH=/mine\n", ("--apply",), "PYTHONPATH is set already"),
         (COMPOSE, ("--compose", "."), "There is no compose file ."),
@@ -389,7 +393,9 @@ def test_a_check_finds_the_settings_wherever_they_are(docker: StubDocker, host: 
     (host / "frigate.env").write_text(FILLED)
     if way == ".env":
         (host / ".env").write_text(FILLED)
-        (host / "docker-compose.yml").write_text(text.replace("# - S3_BUCKET=your-bucket-name", "- S3_BUCKET=${S3_BUCKET:?}"))
+        (host / "docker-compose.yml").write_text(
+            text.replace("# - S3_BUCKET=your-bucket-name", "- S3_BUCKET=${S3_BUCKET:?}")
+        )
     if way == "override":
         environment = "".join(f"      {line.replace('=', ': ')}\n" for line in FILLED.splitlines())
         (host / "compose.override.yaml").write_text(f"services:\n  frigate:\n    environment:\n{environment}")
@@ -435,7 +441,14 @@ def test_shellcheck_finds_nothing() -> None:
     """In any script that users run."""
     scripts = ["setup_s3_mirror.sh", "s3_monitor.sh", "entrypoint.sh", "scripts/frigate-s3-mirror"]
     path = f"{REPOSITORY / '.venv/bin'}:{os.environ['PATH']}"
-    done = subprocess.run(["shellcheck", *scripts], cwd=REPOSITORY, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["shellcheck", *scripts],
+        cwd=REPOSITORY,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.stdout == ""
     assert done.returncode == 0
 
@@ -452,7 +465,12 @@ def test_the_real_packages_of_both_architectures(tmp_path: Path, arch: str, mach
     inherited = {k: v for k, v in os.environ.items() if k != "VIRTUAL_ENV"}
     habits = tmp_path / "pip.conf"  # what users have set for their own packages must not get in the way
     habits.write_text(f"[global]\nuser = true\nrequire-virtualenv = true\n[install]\nprefix = {tmp_path}/away\n")
-    inherited |= {"PIP_CONFIG_FILE": str(habits), "PIP_USER": "1", "PIP_TARGET": f"{tmp_path}/away", "PIP_REQUIRE_VIRTUALENV": "1"}
+    inherited |= {
+        "PIP_CONFIG_FILE": str(habits),
+        "PIP_USER": "1",
+        "PIP_TARGET": f"{tmp_path}/away",
+        "PIP_REQUIRE_VIRTUALENV": "1",
+    }
     done = subprocess.run(
         [str(REPOSITORY / "setup_s3_mirror.sh"), "--dir", str(folder), "--arch", arch],
         cwd=folder, env={**inherited, "PATH": path}, capture_output=True, text=True, timeout=300, check=False,
