@@ -106,10 +106,21 @@ def own_block(service: Entry, name: str) -> Node | None:
     """Return the service's list or mapping of this name, to which lines may be added; None where there is none."""
     node = service.value.get(name)
     if node is None and name in values(service):
-        raise ComposeError(f"its '{name}' comes from an anchor, and one of its own would replace that")
+        raise ComposeError(f"its '{name}' comes from {origin(service, name)}, and one of its own would replace that")
     if node is not None and not node.is_block and not node.is_null:
         raise ComposeError(f"line {node.start + 1}: '{name}' is not written as a block")
     return node
+
+
+def origin(service: Entry, name: str) -> str:
+    """Name the anchor that a merged key comes from, with its line."""
+    merged = [entry.value for entry in service.value.entries if entry.is_merge]
+    sources = [source for value in merged for source in (value.items if value.kind == "sequence" else [value])]
+    for source in sources:
+        node = source.items[0].get(name) if source.kind == "alias" else source.get(name)
+        if node is not None:
+            return f"an anchor (line {node.start + 1})"
+    return "an anchor"
 
 
 def volume_lines(service: Entry, pad: str, needed: Additions) -> tuple[int, list[str]]:
@@ -341,7 +352,11 @@ def main() -> None:
         if given.action != "mount":
             print(f"{given.file} is left alone: {error}.", file=sys.stderr)
         if given.action == "add":
-            print("Add these lines to Frigate's service yourself, where they take nothing away:\n", file=sys.stderr)
+            print(
+                "Add these lines yourself. Where Frigate has a key of that name already, from an anchor or from another file too,\n"
+                "put the items below that one: a second key would take away what is there.\n",
+                file=sys.stderr,
+            )
             print(
                 "\n".join(f"    {line}" for line in by_hand(compose_file.text_of(given.file), given.service)),
                 file=sys.stderr,

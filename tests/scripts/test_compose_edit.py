@@ -226,7 +226,7 @@ HEAD = "services:\n  frigate:\n    image: ghcr.io/blakeblackshear/frigate:stable
 @pytest.mark.parametrize(
     ("before", "sentence"),
     [
-        ("x-a: &a\n  volumes:\n    - ./c:/config\n" + HEAD + "    <<: *a\n", "'volumes' comes from an anchor"),
+        ("x-a: &a\n  volumes:\n    - ./c:/config\n" + HEAD + "    <<: *a\n", "'volumes' comes from an anchor \\(line 3\\)"),
         ("x-a: &a\n  environment:\n    TZ: UTC\n" + HEAD + "    <<: [*a]\n", "'environment' comes from an anchor"),
         ("x-e: &e\n  TZ: UTC\n" + HEAD + "    environment: *e\n", "not written as a block"),
         (HEAD.replace("frigate:\n", "frigate: &f\n", 1) + "  second:\n    <<: *f\n    image: other\n", "something else"),
