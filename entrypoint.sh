@@ -77,14 +77,14 @@ is_installed() {
         >/dev/null 2>&1
 }
 
-# is_free FOLDER: whether the packages may be put there: it is not there yet, empty, or this script's own, and no link.
+# is_free FOLDER: whether the packages may be put there: it is not there yet, empty, or bears our marker, and is no link.
 is_free() {
     [[ $1 == /* && ! -L $1 ]] || return 1
     [[ ! -e $1 ]] && return 0
-    [[ -d $1 ]] && { is_own "$1" || rmdir -- "$1" 2>/dev/null; }
+    [[ -d $1 ]] && { [[ -f $1/$marker ]] || rmdir -- "$1" 2>/dev/null; }
 }
 
-# is_own FOLDER: whether this script filled it. The usual place without a marker was filled by an older version.
+# is_own FOLDER: whether the service in it may be refreshed. Older versions filled the usual place without a marker.
 is_own() {
     [[ -d $1 && ! -L $1 ]] || return 1
     [[ -f $1/$marker ]] || [[ $1 == /config/.s3-mirror/lib && -d $1/obstore ]]

@@ -106,6 +106,11 @@ named_by_variable() {
     good "COMPOSE_FILE in $origin names the compose files: ${compose_files[*]}"
 }
 
+# is_example FOLDER NAME: whether it is the example that comes with this script, which is nobody's installation.
+is_example() {
+    [[ $(cd -- "$1" && pwd -P) == "$here" ]] && grep -q 'frigate-s3-mirror example' "$1/$2"
+}
+
 # named_by_rule FOLDER: take the file that compose prefers there, and the override that it adds to it.
 named_by_rule() {
     local folder=$1 name unused='' names=(compose.yaml compose.yml docker-compose.yml docker-compose.yaml)
@@ -113,8 +118,7 @@ named_by_rule() {
         names=(docker-compose.yml docker-compose.yaml compose.yml compose.yaml)
     fi
     for name in "${names[@]}"; do
-        # The example that comes with this script is nobody's installation.
-        if [[ -f $folder/$name && -r $folder/$name ]] && ! grep -q 'frigate-s3-mirror example' "$folder/$name"; then
+        if [[ -f $folder/$name && -r $folder/$name ]] && ! is_example "$folder" "$name"; then
             if ((${#compose_files[@]} == 0)); then
                 compose_files=("$(cd -- "$folder" && pwd -P)/$name")
             else

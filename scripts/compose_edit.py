@@ -42,7 +42,7 @@ from compose_yaml import NULL, Entry, Node, Scalar, YamlError, meaning, parse, s
 
 GRACE = "30s"
 OWN_LINE = re.compile(
-    r"""\s*(?:\#|(?:-\s*)?["']?(?:S3_\w+\s*[=:]|PYTHONPATH\s*[=:]\s*["']?/opt/s3-mirror/patch["']?\s*$|[^"'\s]*:/opt/s3-mirror\b)
+    r"""\s*(?:(?:\#\s*)?(?:-\s*)?["']?(?:S3_\w+\s*[=:]|PYTHONPATH\s*[=:]\s*["']?/opt/s3-mirror/patch["']?\s*$|[^"'\s]*:/opt/s3-mirror\b)
     |stop_grace_period:\s*30s\s*$|(?:volumes|environment):\s*$)""",
     re.VERBOSE,
 )
@@ -264,6 +264,8 @@ def remove(text: str, mark: str) -> str:
     own = {number for number in marked if OWN_LINE.match(lines[number].rstrip()[: -len(mark)].rstrip())}
     own -= still_used(root, frozenset(own))
     for number in set(marked) - own:
+        if lines[number].lstrip().startswith("#"):
+            continue
         ending = lines[number][len(lines[number].rstrip()) :]
         lines[number] = lines[number].rstrip()[: -len(mark)].rstrip() + ending
     kept = [line for number, line in enumerate(lines) if number not in own]

@@ -170,7 +170,7 @@ def seen_in_files(files: list[Path], service: str) -> list[str]:
             (values(entry) for entry in services(read(compose_file.text_of(file))) if entry.name == service), {}
         )
         for path in env_files(found):
-            environment.update(compose_file.variables_of(files[0].parent / path))
+            environment.update(compose_file.variables_of(files[0].parent / compose_file.interpolated(path, host)))
         environment.update(environment_of(found.get("environment")))
         targets += [target for _, target in mounts_of(found.get("volumes"))]
         has_entrypoint = has_entrypoint or starts_itself(found)

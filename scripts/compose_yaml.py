@@ -104,7 +104,7 @@ def _document(lines: list[str]) -> tuple[int, int]:
         elif line.startswith("%") and not has_begun and not first:
             if not any(re.match(r"---(\s|$)", rest) for rest in lines[number:]):
                 raise YamlError(f"line {number + 1} is not understood")
-        elif _is_content(line):
+        elif _is_content(line) and not has_begun:
             has_begun = True
             if any(before.startswith("%") for before in lines[:number]) and not first:
                 raise YamlError(f"line {number + 1} is not understood")

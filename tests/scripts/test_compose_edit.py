@@ -323,7 +323,13 @@ def test_a_line_that_a_user_made_of_ours_stays() -> None:
     assert found["environment"] == ["PYTHONPATH=/opt/s3-mirror/patch:/mine", "TZ=Asia/Tokyo"]
 
 
-def test_filled_in_lines_go(tmp_path: Path) -> None:
+def test_a_comment_of_the_users_that_ends_in_the_mark_stays() -> None:
+    """It only speaks of our lines."""
+    before = f"# to be removed some day: all that ends in {MARK}\n" + HEAD
+    assert editor.remove(editor.add(before, None, MARK), MARK) == before
+
+
+def test_filled_in_lines_go() -> None:
     """As the docs say: the '#' is removed, the value written, and --uninstall takes all of it back."""
     filled = editor.add(HEAD, None, MARK).replace("# - S3_BUCKET=your-bucket-name", "- S3_BUCKET=snaps")
     assert as_pyyaml_reads(filled)["services"]["frigate"]["environment"][1] == "S3_BUCKET=snaps"

@@ -185,6 +185,15 @@ def test_in_the_projects_own_folder_the_example_is_not_taken_for_an_installation
     assert done.returncode == 1
 
 
+def test_a_copy_of_the_example_is_an_installation(docker: StubDocker, host: Path) -> None:
+    """Elsewhere than in the project's own folder; its placeholders are told."""
+    shutil.copy(REPOSITORY / "docker-compose.yml", host / "docker-compose.yml")
+    done = docker.run("setup_s3_mirror.sh", "--check", cwd=host)
+    assert done.returncode == 1
+    for name in ("S3_BUCKET", "S3_ACCESS_KEY", "S3_SECRET_KEY"):
+        assert f"{name} still holds the example" in done.stderr
+
+
 # -- which file, which service ---------------------------------------------------------------------------------------
 
 NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
