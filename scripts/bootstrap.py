@@ -61,7 +61,7 @@ def make_environment(venv: Path) -> None:
         cure = (
             f"This Python cannot make a virtual environment. On Debian or Ubuntu: apt install python3-venv. {OFFLINE}"
         )
-        install_uv(Path(sys.executable), "--target", str(tools), cure=cure)
+        install_uv(Path(sys.executable), "--target", str(tools), "--prefix", "", cure=cure)
         uv = str(tools / "bin" / "uv")
     step("Making the environment", [uv, "venv", "--quiet", "--python", sys.executable, str(venv)], cure=OFFLINE)
 
@@ -73,7 +73,7 @@ def find_uv(venv: Path) -> str:
             return str(candidate)
     if found := shutil.which("uv"):
         return found
-    install_uv(venv / "bin" / "python", cure=OFFLINE)
+    install_uv(venv / "bin" / "python", "--prefix", str(venv.resolve()), cure=OFFLINE)
     return str(venv / "bin" / "uv")
 
 
@@ -82,7 +82,7 @@ def install_uv(python: Path, *place: str, cure: str) -> None:
     unwanted = {"PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_CONSTRAINT", "PIP_REQUIREMENT", "PIP_DRY_RUN"}
     environment = {name: value for name, value in os.environ.items() if name not in unwanted}
     environment.update(PIP_REQUIRE_VIRTUALENV="0", PIP_DISABLE_PIP_VERSION_CHECK="1")
-    command = [str(python), "-m", "pip", "install", "--quiet", "--no-user", "--prefix", "", *place, "uv"]
+    command = [str(python), "-m", "pip", "install", "--quiet", "--no-user", *place, "uv"]
     step("Installing uv, the installer", command, environment, cure=cure)
 
 

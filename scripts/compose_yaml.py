@@ -83,7 +83,7 @@ def parse(text: str) -> Node:
         if re.search("[\0-\x08\x0b-\x1f\x7f\x85\u2028\u2029\ufeff]", line):
             raise YamlError(f"line {number + 1} holds a control character")
     first, last = _document(lines)
-    return _Reader(lines[:last], first).document()
+    return _Reader(lines[:last], first, ends=text.endswith("\n") or last < len(lines)).document()
 
 
 def _document(lines: list[str]) -> tuple[int, int]:
@@ -124,8 +124,9 @@ def _is_end(rest: str) -> bool:
 class _Reader:
     """Descends through the lines; `self.line` is the one that is read next."""
 
-    def __init__(self, lines: list[str], first: int) -> None:
+    def __init__(self, lines: list[str], first: int, *, ends: bool) -> None:
         self.lines, self.line = lines, first
+        self.ends = ends  # whether the last line has a line end, which is a part of a block scalar
         self.anchors: dict[str, Node] = {}
         self.depth = 0
 
@@ -344,6 +345,8 @@ class _Reader:
         if "+" in match.group(2):
             last = number
         node.text = "\n".join(line[indent:] for line in self.lines[self.line + 1 : last])
+        if "-" not in match.group(2) and (self.ends or last < len(self.lines)):
+            node.text += "\n"
         node.end, self.line = last - 1, last
         return node
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,33 @@ def test_a_python_without_venv(tmp_path: Path, uv: str) -> None:
     assert ("Making the environment failed" if uv != "no uv" else "apt install python3-venv") in done.stderr
     assert CURE in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("has_venv", [True, False])
+def test_uv_comes_where_it_belongs_whatever_pip_is_told_elsewhere(tmp_path: Path, has_venv: bool) -> None:
+    """`user = true` and friends are for the user's own packages: a real pip, a wheel at hand, nothing outside."""
+    script = zipfile.ZipInfo("uv-99.0.data/scripts/uv")
+    script.external_attr = 0o100755 << 16
+    with zipfile.ZipFile(tmp_path / "uv-99.0-py3-none-any.whl", "w") as archive:
+        archive.writestr(script, f'#!/bin/sh\necho "$*" >>{tmp_path}/asked\n')
+        archive.writestr("uv-99.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: uv\nVersion: 99.0\n")
+        archive.writestr("uv-99.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("uv-99.0.dist-info/RECORD", "")
+    habits = tmp_path / "pip.conf"
+    habits.write_text(f"[global]\nuser = true\nrequire-virtualenv = true\n[install]\nprefix = {tmp_path}/elsewhere\n")
+    elsewhere = {"PIP_CONFIG_FILE": str(habits), "PIP_USER": "1", "PIP_TARGET": f"{tmp_path}/elsewhere"}
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    if not has_venv:
+        (broken / "venv.py").write_text("raise SystemExit(1)\n")
+    done = bootstrap(
+        tmp_path / "venv", "/usr/bin:/bin", PIP_FIND_LINKS=str(tmp_path), PYTHONPATH=str(broken), PIP_REQUIRE_VIRTUALENV="1", **elsewhere
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / ("venv/bin/uv" if has_venv else ".uv/bin/uv")).is_file()
+    assert not (tmp_path / "elsewhere").exists()
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert [line.split()[0] for line in asked] == ["pip", "pip"] if has_venv else ["venv", "pip", "pip"]
 
 
 def test_a_broken_uv_is_told(tmp_path: Path) -> None:

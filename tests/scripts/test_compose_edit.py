@@ -246,6 +246,8 @@ HEAD = "services:\n  frigate:\n    image: ghcr.io/blakeblackshear/frigate:stable
         ("x: &s\n  image: frigate\nservices:\n  frigate: *s\n", "not written as a block"),
         (HEAD + "    environment:\n      PYTHONPATH: /mine\n", "PYTHONPATH is set already"),
         (HEAD + "    volumes: >-\n      text\n", "not written as a block"),
+        ("# \x85\n" + HEAD, "control character"),
+        ("\t\n" + HEAD + "    environment:\n      A: |\n        text without an end", "something else"),
     ],
 )  # fmt: skip
 def test_where_anything_else_would_change_it_refuses(before: str, sentence: str) -> None:
