@@ -6,6 +6,8 @@ set +o errexit +o nounset +o pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" 2>/dev/null && pwd -P)
 fallback_lib=${S3_MIRROR_LIB:-/config/.s3-mirror/lib}
+while [[ $fallback_lib == ?*/ ]]; do fallback_lib=${fallback_lib%/}; done
+marker=.made-by-frigate-s3-mirror
 
 # say LEVEL SENTENCE: one line in Frigate's log format.
 say() {
@@ -75,11 +77,31 @@ is_installed() {
         >/dev/null 2>&1
 }
 
+# is_free FOLDER: whether the packages may be put there: it is not there yet, empty, or bears our marker, and is no link.
+is_free() {
+    [[ $1 == /* && ! -L $1 ]] || return 1
+    [[ ! -e $1 ]] && return 0
+    [[ -d $1 ]] && { [[ -f $1/$marker ]] || rmdir -- "$1" 2>/dev/null; }
+}
+
+# is_own FOLDER: whether the service in it may be refreshed. Older versions filled the usual place without a marker.
+is_own() {
+    [[ -d $1 && ! -L $1 ]] || return 1
+    [[ -f $1/$marker ]] || [[ $1 == /config/.s3-mirror/lib && -d $1/obstore ]]
+}
+
+# run_pip ARGUMENTS: pip install for a folder of its own, whatever pip.conf and PIP_ variables say of the place.
+run_pip() (
+    unset PIP_TARGET PIP_PREFIX PIP_ROOT PIP_CONSTRAINT PIP_REQUIREMENT PIP_EDITABLE PIP_PLATFORM PIP_ABI PIP_PYTHON PIP_DRY_RUN
+    export PIP_REQUIRE_VIRTUALENV=0
+    exec timeout 180 python3 -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-user --prefix '' \
+        --root-user-action=ignore --retries 1 --timeout 15 "$@"
+)
+
 # install_once BUNDLE LIB: install the packages where a restart finds them, whole or not at all.
 install_once() {
     local bundle=$1 lib=$2 fresh=$2.new wheels=$1/wheels lock log
-    local -a pip=(timeout 180 python3 -m pip install --quiet --disable-pip-version-check --no-cache-dir
-        --root-user-action=ignore --retries 1 --timeout 15 --target "$fresh")
+    local -a from=()
     for lock in "$bundle/requirements.txt" "$bundle/requirements/runtime.txt"; do
         [[ -r $lock ]] && break
     done
@@ -87,12 +109,17 @@ install_once() {
         say ERROR "Failed to import S3 modules: there is nothing to install in $bundle; run setup_s3_mirror.sh"
         return 1
     fi
-    [[ -d $wheels ]] && pip+=(--no-index --find-links "$wheels")
+    if ! is_free "$lib" || ! is_free "$fresh"; then
+        say ERROR "Failed to import S3 modules: $lib or $fresh holds what is not the mirror's, and is left alone; run setup_s3_mirror.sh"
+        return 1
+    fi
+    [[ -d $wheels ]] && from=(--no-index --find-links "$wheels")
     say INFO "S3 snapshot mirror installs its packages into $lib, once; setup_s3_mirror.sh spares this"
-    rm -rf -- "$fresh"
-    if log=$(mkdir -p -- "$fresh" 2>&1 && "${pip[@]}" --require-hashes --requirement "$lock" 2>&1 &&
+    rm -rf -- "$fresh"  # half of an installation that was killed: is_free knows it as our own
+    if log=$(mkdir -p -- "$fresh" 2>&1 && { : >"$fresh/$marker"; } 2>&1 &&
+        run_pip --target "$fresh" "${from[@]}" --require-hashes --requirement "$lock" 2>&1 &&
         install_service "$bundle" "$fresh" 2>&1); then
-        rm -rf -- "$lib" && mv -- "$fresh" "$lib" && return 0
+        rm -rf -- "$lib" && mv -T -- "$fresh" "$lib" && return 0
     fi
     rm -rf -- "$fresh"
     say ERROR "Failed to import S3 modules: the packages cannot be installed (${log##*$'\n'}); run setup_s3_mirror.sh"
@@ -123,7 +150,7 @@ prepare() {
     export S3_MIRROR_LIB=$fallback_lib
     if has_service "$fallback_lib"; then
         # In a checkout the sources may be newer than what was installed from them.
-        ! has_service "$bundle/src" || install_service "$bundle" "$fallback_lib" 2>/dev/null
+        ! has_service "$bundle/src" || ! is_own "$fallback_lib" || install_service "$bundle" "$fallback_lib" 2>/dev/null
     elif ! is_new_enough; then
         say ERROR "S3 snapshot mirror not started: this image's Python is too old for it (3.11 is needed); use the sidecar"
     elif ! is_installed; then

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -153,6 +156,88 @@ def test_nothing_to_install_from_is_told(container: Container) -> None:
     lines = container.run()
     assert any("Failed to import S3 modules: there is nothing to install" in line for line in lines)
     assert not container.calls.exists()
+
+
+@pytest.mark.parametrize(
+    "kind", ["a database", "a hidden file", "sources", "a file", "a link", "a dangling link", "its .new", "its .new is a link", "relative", "the root"]
+)  # fmt: skip
+def test_what_is_not_its_own_is_left_alone(container: Container, tmp_path: Path, kind: str) -> None:
+    """Wherever S3_MIRROR_LIB points: one sentence, nothing is removed or moved, and Frigate starts."""
+    container.without_lib()
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    lib = container.lib if "relative" not in kind else Path("relative/lib")
+    container.lib.parent.mkdir(parents=True)
+    place = container.lib.with_name("lib.new") if ".new" in kind else container.lib
+    if "link" in kind:
+        place.symlink_to(precious if "dangling" not in kind else tmp_path / "nowhere")
+    elif kind == "a file":
+        place.write_text("mine")
+    elif kind not in {"relative", "the root"}:
+        name = {"a hidden file": ".frigate", "sources": "frigate_s3_mirror/mine.py"}.get(kind, "frigate.db")
+        (place / name).parent.mkdir(parents=True)
+        (place / name).write_text("mine")
+    before = sorted(str(path) for path in tmp_path.rglob("*"))
+    lines = container.run(S3_MIRROR_LIB=str(lib) if kind != "the root" else "/")
+    assert any("holds what is not the mirror's, and is left alone" in line for line in lines)
+    assert not container.calls.exists()
+    assert sorted(str(path) for path in tmp_path.rglob("*")) == before
+
+
+def test_a_users_own_copy_of_the_service_is_used_and_not_replaced(container: Container, tmp_path: Path) -> None:
+    """In a checkout the sources are newer than the packages; what somebody else installed is not refreshed from them."""
+    container.bundle.lib.rename(container.folder / "away")
+    for folder in (container.lib, container.bundle.root / "src"):
+        (folder / "frigate_s3_mirror").mkdir(parents=True)
+        (folder / "frigate_s3_mirror/frigate_s3_patcher.py").write_text(str(folder))
+    patcher = container.lib / "frigate_s3_mirror/frigate_s3_patcher.py"
+    container.run()
+    assert patcher.read_text() == str(container.lib)
+    (container.lib / ".made-by-frigate-s3-mirror").touch()
+    container.run()
+    assert patcher.read_text() == str(container.bundle.root / "src")
+
+
+@pytest.mark.parametrize("left", ["empty", "half of an installation", "empty place"])
+def test_what_a_killed_start_left_is_made_good(container: Container, left: str) -> None:
+    """An installation that was killed is begun anew."""
+    container.without_lib()
+    fresh = container.lib if left == "empty place" else container.lib.with_name("lib.new")
+    fresh.mkdir(parents=True)
+    if left == "half of an installation":
+        (fresh / ".made-by-frigate-s3-mirror").touch()
+        (fresh / "half").touch()
+    container.run(S3_MIRROR_LIB=f"{container.lib}//")
+    assert (container.lib / "frigate_s3_mirror/frigate_s3_patcher.py").exists()
+    assert not (container.lib / "half").exists()
+    assert sorted(path.name for path in container.lib.parent.iterdir()) == ["lib"]
+
+
+def test_the_users_settings_of_pip_do_not_matter(container: Container, tmp_path: Path) -> None:
+    """The real pip, with `user = true` and friends in pip.conf and in the environment: the packages come where they belong."""
+    container.without_lib()
+    wheels = container.bundle.root / "wheels"
+    wheel = wheels / "tiny-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("tiny.py", "")
+        archive.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        archive.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("tiny-1.0.dist-info/RECORD", "")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    (container.bundle.root / "requirements.txt").write_text(f"tiny==1.0 --hash=sha256:{digest}\n")
+    with zipfile.ZipFile(wheels / "frigate_s3_mirror-0.1.0-py3-none-any.whl", "w") as archive:
+        archive.writestr("frigate_s3_mirror/frigate_s3_patcher.py", "")
+    (tmp_path / "bin/python3").unlink()
+    (tmp_path / "bin/python3").write_text(f'#!/bin/sh\nexec "{sys.base_prefix}/bin/python3" "$@"\n')
+    (tmp_path / "bin/python3").chmod(0o755)
+    habits = tmp_path / "pip.conf"
+    habits.write_text(f"[global]\nuser = true\nrequire-virtualenv = true\n[install]\nprefix = {tmp_path}/elsewhere\n")
+    lines = container.run(
+        PIP_CONFIG_FILE=str(habits), PIP_USER="1", PIP_TARGET=f"{tmp_path}/elsewhere", PIP_REQUIRE_VIRTUALENV="1", PIP_PREFIX=f"{tmp_path}/elsewhere",
+    )  # fmt: skip
+    assert not any("ERROR" in line for line in lines), lines
+    assert (container.lib / "tiny.py").exists()
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_an_old_python_gets_the_sidecar_named(container: Container) -> None:
