@@ -19,7 +19,6 @@ from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.ledger_file import FILE_NAME, LedgerError
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.logs import logger
-from frigate_s3_mirror.settings import Settings
 
 if TYPE_CHECKING:
     from frigate_s3_mirror.s3_snapshot_mirror import Mirror
@@ -197,9 +196,14 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
 
 @app.command()
 def config() -> None:
-    """Show the effective settings, secrets hidden, and where each came from."""
+    """Show the effective settings, secrets hidden, and where each came from.
+
+    A value is written as it can be set again; what stands in parentheses is no value.
+    """
     from rich.console import Console
     from rich.table import Table
+
+    from frigate_s3_mirror.config.spelling import effective
 
     loaded = settings_or_exit()
     table = Table(box=None, padding=(0, 1), header_style="dim")
@@ -210,20 +214,6 @@ def config() -> None:
         origin = loaded.origins[name]
         table.add_row(name, value, origin, style="dim" if origin == "default" else None)
     Console(highlight=False).print(table)
-
-
-def effective(settings: Settings) -> dict[str, str]:
-    """Every variable with its value as text; secrets hidden, values that follow from others spelled out."""
-    shown: dict[str, str] = {}
-    for field_name, field in Settings.model_fields.items():
-        value = getattr(settings, field_name)
-        text = ", ".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
-        shown[str(field.alias)] = text
-    shown["S3_STORAGE_CLASS"] = settings.effective_storage_class or "(none sent)"
-    shown["S3_PROVIDER"] = settings.preset.name
-    shown["S3_ADDRESSING_STYLE"] = "virtual" if settings.virtual_host else "path"
-    shown["S3_STATE_DIR"] = str(settings.state_dir or f"{settings.ledger_dir} and {settings.text_state_dir}")
-    return {name: value or "(not set)" for name, value in shown.items()}
 
 
 def _say_what_is_left(ledger: Ledger, problems: Sequence[str]) -> None:

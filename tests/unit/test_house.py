@@ -10,7 +10,7 @@ from frigate_s3_mirror.documentation import TABLES
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "frigate_s3_mirror"
 LAYERS = [
-    {"runtime.untrusted", "runtime.atomic_write"},
+    {"runtime.untrusted", "runtime.atomic_write", "config.gate"},
     {
         "units",
         "providers",
@@ -36,6 +36,7 @@ LAYERS = [
     },
     {"setting_rules"},
     {"settings", "events", "scope", "s3_errors"},
+    {"config.spelling"},
     {"environment", "frigate_api", "frigate_copy"},
     {"addon_options", "keys", "lifecycle", "sources", "documentation", "policies", "command_line"},
     {"entries", "s3", "signed_requests", "api_files", "api_feed"},
