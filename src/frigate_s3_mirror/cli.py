@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from frigate_s3_mirror import __version__, recovery_commands
-from frigate_s3_mirror.command_line import EXIT_CONFIGURATION, fail, settings_or_exit
+from frigate_s3_mirror.command_line import EXIT_CONFIGURATION, Commands, fail, settings_or_exit
 from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.ledger_file import FILE_NAME, LedgerError
 from frigate_s3_mirror.lifecycle import State
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="frigate-s3-mirror",
+    cls=Commands,
     help="Mirror Frigate's snapshots to S3-compatible storage: within a blink, never lost, never sent twice.\n\n"
     "All settings are environment variables; `config` shows them. At least S3_BUCKET, S3_ACCESS_KEY and S3_SECRET_KEY "
     "are needed (on AWS, the keys may come from a role).",
@@ -39,9 +40,6 @@ app = typer.Typer(
 def main() -> None:
     """Entry point of the console script."""
     app()
-
-
-recovery_commands.register(app)
 
 
 def _show_version(wanted: bool) -> None:
@@ -214,6 +212,9 @@ def config() -> None:
         origin = loaded.origins[name]
         table.add_row(name, value, origin, style="dim" if origin == "default" else None)
     Console(highlight=False).print(table)
+
+
+recovery_commands.register(app)
 
 
 def _say_what_is_left(ledger: Ledger, problems: Sequence[str]) -> None:

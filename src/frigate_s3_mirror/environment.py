@@ -89,7 +89,8 @@ def load(environ: Mapping[str, str]) -> Loaded:
         ]
     if problems:
         raise SettingsError([_without_secrets(problem, values) for problem in problems])
-    return Loaded(settings, origins, tuple(_warnings(environ, values)))
+    warnings = tuple(_without_secrets(warning, values) for warning in _warnings(environ, values))
+    return Loaded(settings, origins, warnings)
 
 
 def _lookup(name: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
@@ -175,7 +176,7 @@ def _explain(problem: Any, given: str) -> str:
         case "bool_parsing" | "bool_type":
             wanted = "true or false"
         case "greater_than_equal" | "less_than_equal" as bound:
-            limit = float(context.get("ge", context.get("le")))
+            limit = float(context["ge" if "ge" in context else "le"])
             wanted = f"at {bounds[bound]} {_spelled_bound(name, limit)}"
         case "literal_error" | "enum":
             wanted = context["expected"].replace("'", "")

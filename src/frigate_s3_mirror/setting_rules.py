@@ -7,6 +7,7 @@ be to each other is not known here.
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -235,10 +236,16 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+@functools.cache
+def _zones() -> dict[str, str]:
+    """Small letters to the name."""
+    return {zone.lower(): zone for zone in available_timezones()}
+
+
 def _near_zone(name: str) -> str:
     """The nearest name of a zone, else an example."""
     wanted = re.sub(r"[\s-]+", "_", name.strip("\"' :")).lower()
-    zones = {zone.lower(): zone for zone in available_timezones()}
+    zones = _zones()
     near = difflib.get_close_matches(wanted[:100], zones, n=1, cutoff=0.75)
     return zones[near[0]] if near else "Europe/Berlin or UTC"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import example, given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from frigate_s3_mirror.config.spelling import effective, unit_of
@@ -338,6 +339,7 @@ ANY_NAME = st.one_of(
 )
 
 
+@examples(deadline=None)
 @given(st.dictionaries(ANY_NAME, ODD, max_size=12), st.sets(st.sampled_from(sorted({*SECRET_NAMES, "S3_ACCESS_KEY"}))))
 @example({"S3_SPOOL_MAX": "9" * 400, "FRIGATE_URL": "http://[", "S3_STATE_DIR": "\udc80"}, set())
 @example({"S3_ENDPOINT_URL": f"https://key:{SECRET}@host"}, {"S3_SECRET_KEY"})
