@@ -69,6 +69,7 @@ def run(
     bucket; 78 when the settings are wrong.
     """
     from frigate_s3_mirror.companions import companions
+    from frigate_s3_mirror.filter_check import FilterWatch
     from frigate_s3_mirror.lifetime import AlreadyRunningError
     from frigate_s3_mirror.s3_errors import StoreError
     from frigate_s3_mirror.s3_snapshot_mirror import Mirror
@@ -88,6 +89,7 @@ def run(
             left = int(mirror.is_broken)
         else:
             left = _drain(mirror)
+            FilterWatch(loaded.settings, mirror.clock).look()
             _say_what_is_left(mirror.ledger, mirror.problems)
     finally:
         mirror.close()
@@ -171,15 +173,20 @@ def retry_failed(
 
 
 @app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False) -> None:
-    """Check settings, folders, the way to S3 and the bucket, and say how to fix what is wrong.
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    send_test: Annotated[
+        bool, typer.Option("--send-test", help="Send a real notification, MQTT message and watchdog call, too.")
+    ] = False,
+) -> None:
+    """Check settings, folders, the way to S3, the bucket and what tells of trouble, and say how to fix what is wrong.
 
-    Writes one small object, `.mirror/doctor-<site>.json` under the prefix, which stays.
+    Writes one object of 64 KB, `.mirror/doctor-<site>.json` under the prefix, which stays.
     Exit status: 0 nothing failed, 1 something failed, 78 the settings are wrong.
     """
     from frigate_s3_mirror.doctor import Doctor
 
-    examination = Doctor(os.environ)
+    examination = Doctor(os.environ, send_test=send_test)
     if as_json:
         report = examination.report(list(examination.findings()))
         typer.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))

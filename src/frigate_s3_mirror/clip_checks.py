@@ -39,7 +39,7 @@ def check_recordings(settings: Settings, now: float) -> Finding:
         trouble = _trouble(frigate.recordings, newest) if newest is not None else None
         seen = RecordingsSeen(newest, trouble, scan.has_reviews())
     except FrigateError as error:
-        return failed(NAME, str(error), "Without it no clip can be mirrored.")
+        return failed(NAME, str(error), "See the check named database: without its tables no clip can be mirrored.")
     finally:
         scan.close()
     return judge_recordings(settings, seen, now)
