@@ -136,9 +136,7 @@ class _BrokerTrial:
             password = settings.mqtt_password
             client.username_pw_set(settings.mqtt_user, password.get_secret_value() if password else None)
         try:
-            if self._is_tls:
-                bundle = settings.mqtt_ca_bundle
-                client.tls_set_context(ssl.create_default_context(cafile=str(bundle) if bundle else None))
+            self._greet()
             client.connect(self._host, self._port)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError, UnicodeError a ValueError
             return no_connection(error)
@@ -146,6 +144,15 @@ class _BrokerTrial:
         if not self._told.wait(_TIMEOUT):
             return no_connection(TimeoutError())
         return self._problem
+
+    def _greet(self) -> None:
+        """Connect once without paho, which leaves a socket behind when the certificate is not trusted. Raises OSError."""
+        with socket.create_connection((self._host, self._port), timeout=_TIMEOUT) as plain:
+            if self._is_tls:
+                bundle = self._settings.mqtt_ca_bundle
+                context = ssl.create_default_context(cafile=str(bundle) if bundle else None)
+                context.wrap_socket(plain, server_hostname=self._host).close()
+                self._client.tls_set_context(context)
 
     def _answered(self, problem: str | None) -> None:
         self._problem = problem
