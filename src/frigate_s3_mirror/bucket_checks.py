@@ -354,7 +354,7 @@ def _seen_before(name: str, settings: Settings, trial: Trial, error: StoreError,
     return None
 
 
-_CREDENTIALS = "S3 knows the access key and accepts the signature."
+_CREDENTIALS = "S3 accepts the access key and its signature."
 
 
 def judge_region(configured: str, told: str | None, error: StoreError | None, *, is_blamed: bool) -> Finding:

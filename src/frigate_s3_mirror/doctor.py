@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from frigate_s3_mirror import __version__, alert_checks, api_checks, bucket_checks, local_checks, network_checks
 from frigate_s3_mirror.clip_checks import check_recordings
 from frigate_s3_mirror.environment import Loaded, SettingsError, load
@@ -89,12 +91,12 @@ class Doctor:
         self._now = now
         self._send_test = send_test
         self._object_key: str | None = None
-        self._secret: str | None = None
+        self._secrets: tuple[str, ...] = ()
 
     def findings(self) -> Iterator[Finding]:
         """Run the checks, one after the other; writes the small object unless something that it needs failed."""
         for finding in self._examine():
-            yield _without_secret(finding, self._secret)
+            yield _without_secrets(finding, self._secrets)
 
     def report(self, findings: Sequence[Finding]) -> Report:
         """Sum up what `findings` yielded."""
@@ -115,7 +117,7 @@ class Doctor:
             yield from (skipped(name, "Needs settings.") for name in REMOTE)
             return
         settings = loaded.settings
-        self._secret = settings.secret_key.get_secret_value() if settings.secret_key else None
+        self._secrets = _secrets_of(settings)
         yield from judge_settings(loaded)
         yield from _guarded("frigate", self._local(settings))
         yield from _guarded("bucket", self._remote(settings))
@@ -210,13 +212,15 @@ def _check_state(folder: Path) -> Finding:
 def check_live(settings: Settings) -> Finding:
     """Whether Frigate's API answers; final snapshots do not need it."""
     try:
-        FrigateApi(settings).picture("0.0-doctor")
+        version = FrigateApi(
+            settings
+        ).version()  # any web server has no picture of an event; only Frigate has a version
     except ApiError as error:
         if "refuses" in str(error):
             return replace(api_checks.refusal("live pictures", settings, error), verdict=Verdict.WARNING)
         fix = "Start Frigate, or correct FRIGATE_URL; docs/live.md tells which address is right."
         return warning("live pictures", str(error), fix)
-    return ok("live pictures", f"Frigate's API at {settings.frigate_url} answers.")
+    return ok("live pictures", f"Frigate's API at {settings.frigate_url} answers, Frigate {version[0]}.{version[1]}.")
 
 
 def judge_settings(loaded: Loaded) -> list[Finding]:
@@ -237,8 +241,16 @@ def folders_of(environ: Mapping[str, str]) -> Settings | None:
         return None
 
 
-def _without_secret(finding: Finding, secret: str | None) -> Finding:
-    """No sentence of ours holds the secret; this is for servers that would send it back in a message."""
-    if secret is None or len(secret) < _SHORTEST_SECRET:
-        return finding
-    return replace(finding, seen=finding.seen.replace(secret, "***"), fix=finding.fix.replace(secret, "***"))
+def _secrets_of(settings: Settings) -> tuple[str, ...]:
+    """All that must be in no line, the longest first: one may be a part of another."""
+    values = [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]
+    parts = {part for value in values for part in (value, *value.split()) if len(part) >= _SHORTEST_SECRET}
+    return tuple(sorted(parts, key=len, reverse=True))
+
+
+def _without_secrets(finding: Finding, secrets: Sequence[str]) -> Finding:
+    """No sentence of ours holds a secret; this is for servers that would send one back in a message."""
+    seen, fix = finding.seen, finding.fix
+    for secret in secrets:
+        seen, fix = seen.replace(secret, "***"), fix.replace(secret, "***")
+    return replace(finding, seen=seen, fix=fix)

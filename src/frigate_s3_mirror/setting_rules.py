@@ -95,7 +95,7 @@ def region(value: str) -> str:
         raise ValueError(
             f"{shown(without_password(value))} is an address; the server goes into S3_ENDPOINT_URL, here write for example eu-west-1"
         )
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._:-]*", value):
         raise ValueError(
             f"{shown(value)} is not a region; write for example eu-west-1, or what your server calls its region"
         )

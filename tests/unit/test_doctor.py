@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from frigate_s3_mirror import bucket_checks
+from frigate_s3_mirror import bucket_checks, local_checks
 from frigate_s3_mirror.bucket_checks import (
     NAMES,
     Attempt,
@@ -77,6 +77,7 @@ from frigate_s3_mirror.retry import ErrorClass
 from frigate_s3_mirror.s3 import Stored
 from frigate_s3_mirror.s3_errors import CODES, NO_ANSWER, UNKNOWN, StoreError, classify
 from frigate_s3_mirror.settings import Settings
+from http_listener import serving
 
 NOW = 1_800_000_000.0
 ELSEWHERE = Endpoint(is_tls=True, host="s3.example.com", port=443, path="/b")
@@ -617,6 +618,25 @@ def test_a_secret_that_a_server_sends_back_is_hidden() -> None:
     environ |= {"FRIGATE_DB_PATH": f"/nowhere/{MINIMAL['S3_SECRET_KEY']}"}
     found = list(Doctor(environ, lambda: NOW).findings())
     assert not any(MINIMAL["S3_SECRET_KEY"] in finding.seen + finding.fix for finding in found)
+
+
+def test_a_check_that_breaks_down_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever happens in one check, the report is whole otherwise, has an exit status, and holds no text of the error."""
+
+    def breaks(*_: object, **__: object) -> None:
+        raise KeyError(MINIMAL["S3_SECRET_KEY"])
+
+    monkeypatch.setattr(local_checks, "look_at_database", breaks)
+    monkeypatch.setattr(bucket_checks, "try_bucket", breaks)
+    with serving(_OldDate) as port:
+        environ = {**MINIMAL, "S3_ENDPOINT_URL": f"http://127.0.0.1:{port}", "S3_STATUS_LISTEN": "off"}
+        doctor = Doctor(environ, lambda: NOW)
+        findings = list(doctor.findings())
+    broken = [finding for finding in findings if "KeyError" in finding.seen]
+    assert [finding.name for finding in broken] == ["frigate", "bucket"]
+    assert doctor.report(findings).exit_status == 1
+    assert findings[-1].name == "status page"
+    assert not any(MINIMAL["S3_SECRET_KEY"] in finding.seen for finding in findings)
 
 
 def _closed_port() -> int:
