@@ -243,7 +243,7 @@ def test_doctor_asks_frigates_api(
     rclone: Target, frigate: SimulatedFrigate, api: FrigateHttp, mirror_for: MakeMirror
 ) -> None:
     """A warning with the way out; only where live pictures are wanted. Another web server has no version of Frigate's."""
-    with FrigateHttp("inner", frigate) as whole:
+    with FrigateHttp("open", frigate) as whole:
         for url, verdict in ((whole.url, "ok"), (api.url, "warning")):
             mirror = mirror_for(frigate, rclone, S3_LIVE="true", FRIGATE_URL=url)
             findings = {f["name"]: f for f in json.loads(mirror.command("doctor", "--json").stdout)["checks"]}
