@@ -94,9 +94,10 @@ def check_broker(settings: Settings, *, send: bool) -> Finding:
         if trial.has_echo(topic):
             return ok("MQTT", f"The broker {trial.place} took a message for {topic} and gave it back.")
         return warning(
-            "MQTT", f"The broker {trial.place} lets the mirror in, but a message for {topic} did not come back.",
+            "MQTT",
+            f"The broker {trial.place} lets the mirror in, but a message for {topic} did not come back.",
             f"Let the user read and write {topic.rpartition('/')[0]}/# in the broker's access list.",
-        )  # fmt: skip
+        )
     finally:
         trial.end()
 
@@ -239,8 +240,10 @@ def _judge_taken(shown: str, health: str | None, *, is_ours: bool) -> Finding:
         return ok("status page", f"The running service serves it at {shown} and says {health}.")
     other = "another mirror" if health is not None else "another program"
     return failed(
-        "status page", f"{shown} is taken by {other}.", "Set S3_STATUS_LISTEN to a free port, for example 127.0.0.1:9381, or stop the other one."
-    )  # fmt: skip
+        "status page",
+        f"{shown} is taken by {other}.",
+        "Set S3_STATUS_LISTEN to a free port, for example 127.0.0.1:9381, or stop the other one.",
+    )
 
 
 def _bind(host: str, port: int) -> None:

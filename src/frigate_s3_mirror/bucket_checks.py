@@ -25,9 +25,19 @@ from frigate_s3_mirror.signed_requests import SignedRequestError, SignedRequests
 from frigate_s3_mirror.units import format_size
 
 NAMES = (
-    "region", "credentials", "bucket", "put", "metadata", "storage class", "tags", "encryption", "checksum", "object lock",
-    "conditional put", "list",
-)  # fmt: skip
+    "region",
+    "credentials",
+    "bucket",
+    "put",
+    "metadata",
+    "storage class",
+    "tags",
+    "encryption",
+    "checksum",
+    "object lock",
+    "conditional put",
+    "list",
+)
 """The checks of this module, in their order."""
 USUAL_SIZE = 65536
 """Bytes of the object: a small one would pass where no snapshot does (a hole in the path's MTU, a limit of a proxy)."""
@@ -116,9 +126,11 @@ class Trial:
             return set()
         first, last = self.attempts[0], self.last
         pairs = {
-            "storage class": (first.storage_class, last.storage_class), "tags": (first.with_tags, last.with_tags),
-            "encryption": (first.with_sse, last.with_sse), "checksum": (first.with_checksum, last.with_checksum),
-        }  # fmt: skip
+            "storage class": (first.storage_class, last.storage_class),
+            "tags": (first.with_tags, last.with_tags),
+            "encryption": (first.with_sse, last.with_sse),
+            "checksum": (first.with_checksum, last.with_checksum),
+        }
         return {name for name, (before, after) in pairs.items() if before != after}
 
 
@@ -157,14 +169,14 @@ def try_bucket(settings: Settings, environ: MutableMapping[str, str], now: float
     """List a page, put the object, look at it, put it again on condition. Raises StoreError when there can be no client."""
     upload = upload_for(settings, now)
     body = bytes(upload.body) if isinstance(upload.body, bytes) else b""
-    store = ObjectStore(settings, environ)
+    store = _store(settings, environ)
     listing = _list(store, settings.path_prefix)
     trial = Trial(upload.key, body, (), listing=listing, is_listed=listing is None, metadata=upload.metadata)
     if listing is not None and _is_hopeless(listing):
         return trial
     attempts: list[Attempt] = []
     for option in _options(settings):
-        store = ObjectStore(without(settings, environ, option), environ)
+        store = _store(without(settings, environ, option), environ)
         attempts.append(_put(store, _reduced(upload, option), option))
         if not _is_worth_another_try(attempts[-1]):
             break
@@ -181,6 +193,11 @@ def try_bucket(settings: Settings, environ: MutableMapping[str, str], now: float
     )
 
 
+def _store(settings: Settings, environ: MutableMapping[str, str]) -> ObjectStore:
+    """Raises StoreError."""
+    return ObjectStore(settings, environ)
+
+
 def _is_hopeless(error: StoreError) -> bool:
     if error.status is None and not error.code:
         return True  # nobody answers
@@ -190,9 +207,11 @@ def _is_hopeless(error: StoreError) -> bool:
 def _options(settings: Settings) -> list[Attempt]:
     """What is sent: everything, then all but one thing, then nothing that can be left out."""
     everything = Attempt(
-        settings.effective_storage_class, settings.preset.sha256_checksum,
-        with_tags=bool(tags_for(settings)), with_sse=settings.sse is not None,
-    )  # fmt: skip
+        settings.effective_storage_class,
+        settings.preset.sha256_checksum,
+        with_tags=bool(tags_for(settings)),
+        with_sse=settings.sse is not None,
+    )
     options = [
         everything,
         replace(everything, with_tags=False),
@@ -466,8 +485,11 @@ def judge_encryption(settings: Settings, trial: Trial) -> Finding:
     if "checksum" in trial.left_out:
         return skipped(name, "Needs checksum.")
     fix = "Set S3_SSE_KMS_KEY_ID to a KMS key that is enabled and that this access key may use, or remove S3_SSE."
-    return failed(name, f"S3_SSE={settings.sse} is refused, without it all is well. {seen_of(first)}",
-                  fix if "kms" in settings.sse else "Remove S3_SSE: this server does not encrypt on demand.")  # fmt: skip
+    return failed(
+        name,
+        f"S3_SSE={settings.sse} is refused, without it all is well. {seen_of(first)}",
+        fix if "kms" in settings.sse else "Remove S3_SSE: this server does not encrypt on demand.",
+    )
 
 
 def judge_checksum(settings: Settings, trial: Trial) -> Finding:

@@ -86,7 +86,6 @@ class FilterWatch:
         self._filters = Filters(settings.cameras, settings.labels)
         self._clock = clock
         self._trouble = Trouble()
-        self._pool = ThreadPoolExecutor(1, "filters")
 
     @property
     def problem(self) -> str | None:
@@ -104,12 +103,13 @@ class FilterWatch:
 
     async def regularly(self) -> None:
         """Look now and then, for ever."""
+        pool = ThreadPoolExecutor(1, "filters")
         try:
             while True:
-                await asyncio.get_running_loop().run_in_executor(self._pool, self.look)
+                await asyncio.get_running_loop().run_in_executor(pool, self.look)
                 await asyncio.sleep(_EVERY)
         finally:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def look(self) -> None:
         """Look once, and log a warning when there is one; what cannot be read is told elsewhere."""

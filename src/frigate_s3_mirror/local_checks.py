@@ -111,9 +111,15 @@ def look_at_database(settings: Settings, now: float) -> DatabaseSeen:
     sample, oldest = _fit(newest_rows), _fit(oldest_rows)
     unfit = len(newest_rows) - len(sample)
     return DatabaseSeen(
-        int(events), int(with_snapshot), int(wanted), _time_or_none(newest, now), sample, oldest, unfit,
+        int(events),
+        int(with_snapshot),
+        int(wanted),
+        _time_or_none(newest, now),
+        sample,
+        oldest,
+        unfit,
         nothing_wanted(path, filters) if with_snapshot and not wanted else None,
-    )  # fmt: skip
+    )
 
 
 def _fit(rows: Sequence[Any]) -> tuple[Event, ...]:
@@ -158,20 +164,30 @@ def judge_database(path: Path, seen: DatabaseSeen | FrigateError, now: float, *,
 
 
 _DATABASE_FIXES = (
-    (("malformed", "corrupt"),
-     "Frigate's database is damaged: stop Frigate and bring frigate.db back from its backup, or repair it "
-     '(sqlite3 frigate.db ".recover" | sqlite3 new.db); what can be read of it is mirrored meanwhile.'),
-    (("no such file", "not a directory"),
-     "Set FRIGATE_DB_PATH to Frigate's frigate.db; in a container, mount Frigate's /config folder."),
-    (("is not a frigate database", "not a database"),
-     "Set FRIGATE_DB_PATH to the database that Frigate uses (database.path in its configuration)."),
-    (("unable to open", "readonly", "read-only"),
-     "The database is in WAL mode, and SQLite must map its -shm file beside it: start Frigate, or mount the "
-     "folder of the database writable (it is still only read), and let this user read it."),
-    (("locked", "busy"),
-     "Frigate holds the database, for a vacuum or a migration perhaps; run the doctor again in a minute."),
+    (
+        ("malformed", "corrupt"),
+        "Frigate's database is damaged: stop Frigate and bring frigate.db back from its backup, or repair it "
+        '(sqlite3 frigate.db ".recover" | sqlite3 new.db); what can be read of it is mirrored meanwhile.',
+    ),
+    (
+        ("no such file", "not a directory"),
+        "Set FRIGATE_DB_PATH to Frigate's frigate.db; in a container, mount Frigate's /config folder.",
+    ),
+    (
+        ("is not a frigate database", "not a database"),
+        "Set FRIGATE_DB_PATH to the database that Frigate uses (database.path in its configuration).",
+    ),
+    (
+        ("unable to open", "readonly", "read-only"),
+        "The database is in WAL mode, and SQLite must map its -shm file beside it: start Frigate, or mount the "
+        "folder of the database writable (it is still only read), and let this user read it.",
+    ),
+    (
+        ("locked", "busy"),
+        "Frigate holds the database, for a vacuum or a migration perhaps; run the doctor again in a minute.",
+    ),
     (("permission", "authorization"), "Run the mirror as a user who may read the file and its folder."),
-)  # fmt: skip
+)
 """What SQLite or the system says, in small letters, with what to do; the first that fits counts."""
 _DISK_FIX = "Check the disk under the database (dmesg, smartctl), and FRIGATE_DB_PATH."
 
@@ -258,9 +274,10 @@ def judge_clips(clips_dir: Path, seen: ClipsSeen) -> Finding:
         return warning("clips folder", share, f"This may be another Frigate's folder. {_CLIPS_FIX}")
     if _are_too_few(seen.sampled_found, seen.sampled) or _are_too_few(seen.oldest_found, seen.oldest):
         return warning(
-            "clips folder", share,
+            "clips folder",
+            share,
             "Is the share mounted? Frigate may be writing into the mount point: mount it, restart Frigate, and run the doctor again.",
-        )  # fmt: skip
+        )
     return ok("clips folder", share)
 
 

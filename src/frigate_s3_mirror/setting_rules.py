@@ -141,8 +141,14 @@ def frigate_address(value: str) -> str:
 
 def page_address(value: str) -> str:
     """The address of Frigate's page, for browsers."""
-    _check_address(value, ("http", "https"), "a web address", "http://192.168.1.10:5000", "nowhere: the browser asks for them",
-                   may_have_query=True)  # fmt: skip
+    _check_address(
+        value,
+        ("http", "https"),
+        "a web address",
+        "http://192.168.1.10:5000",
+        "nowhere: the browser asks for them",
+        may_have_query=True,
+    )
     return value
 
 
@@ -266,8 +272,15 @@ def key_template(value: str) -> str:
 
 
 def _check_address(
-    value: str, schemes: tuple[str, ...], what: str, example: str, for_users: str, *, may_have_path: bool = True, may_have_query: bool = False,
-) -> None:  # fmt: skip
+    value: str,
+    schemes: tuple[str, ...],
+    what: str,
+    example: str,
+    for_users: str,
+    *,
+    may_have_path: bool = True,
+    may_have_query: bool = False,
+) -> None:
     """Raises ValueError with the reason, in which no password occurs."""
     problem = _address_problem(value, schemes)
     if problem is None:

@@ -30,9 +30,15 @@ def examine(frigate: SimulatedFrigate) -> Examine:
 
     def run(*, send: bool = False, **more: str) -> dict[str, Finding]:
         environ = {
-            "S3_BUCKET": "my-bucket", "S3_ACCESS_KEY": "some-key", "S3_SECRET_KEY": "some-secret", "S3_ENDPOINT_URL": "http://127.0.0.1:9",
-            "FRIGATE_DB_PATH": str(frigate.db_path), "FRIGATE_CLIPS_DIR": str(frigate.clips_dir), "S3_STATUS_LISTEN": "off", **more,
-        }  # fmt: skip
+            "S3_BUCKET": "my-bucket",
+            "S3_ACCESS_KEY": "some-key",
+            "S3_SECRET_KEY": "some-secret",
+            "S3_ENDPOINT_URL": "http://127.0.0.1:9",
+            "FRIGATE_DB_PATH": str(frigate.db_path),
+            "FRIGATE_CLIPS_DIR": str(frigate.clips_dir),
+            "S3_STATUS_LISTEN": "off",
+            **more,
+        }
         findings = list(Doctor(environ, send_test=send).findings())
         assert not any("hidden" in finding.seen + finding.fix for finding in findings)
         assert all(finding.fix for finding in findings if finding.verdict in {Verdict.FAILED, Verdict.WARNING})

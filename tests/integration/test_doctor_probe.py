@@ -37,9 +37,14 @@ def examine(frigate: SimulatedFrigate) -> Examine:
         if isinstance(target, int):
             target = Target(f"http://127.0.0.1:{target}", "AKIA0123456789ABCDEF", "secret-of-the-stub", "my-bucket")
         environ = {
-            **target.environment(), "FRIGATE_DB_PATH": str(frigate.db_path), "FRIGATE_CLIPS_DIR": str(frigate.clips_dir),
-            "S3_PATH_PREFIX": "frigate", "S3_STATUS_LISTEN": "off", "S3_SITE": "home", **more,
-        }  # fmt: skip
+            **target.environment(),
+            "FRIGATE_DB_PATH": str(frigate.db_path),
+            "FRIGATE_CLIPS_DIR": str(frigate.clips_dir),
+            "S3_PATH_PREFIX": "frigate",
+            "S3_STATUS_LISTEN": "off",
+            "S3_SITE": "home",
+            **more,
+        }
         findings = list(Doctor(environ).findings())
         assert all(finding.fix for finding in findings if finding.verdict in {Verdict.FAILED, Verdict.WARNING})
         return {finding.name: finding for finding in findings}

@@ -19,22 +19,68 @@ from frigate_s3_mirror.units import Unit, is_in_bits, parse_duration, parse_rate
 
 GOOD = {"S3_BUCKET": "my-bucket", "S3_ACCESS_KEY": "AKIA0123456789ABCDEF", "S3_SECRET_KEY": "s3cr3t-of-mine-0123456789"}
 VALID = {
-    **GOOD, "S3_ENDPOINT_URL": "https://s3.lan:9000", "S3_REGION": "eu-west-1", "S3_PATH_PREFIX": "frigate/snapshots", "S3_UPLOAD_THREADS": "4",
-    "S3_BATCH_SIZE": "20", "S3_STORAGE_CLASS": "STANDARD", "S3_OVERWRITE": "never", "S3_SPOOL_MAX": "1GB", "S3_RETENTION_DAYS": "60",
-    "S3_MAX_FAILED_RETRIES": "5", "S3_PROVIDER": "minio", "S3_ADDRESSING_STYLE": "path", "S3_SSE": "aws:kms", "S3_SSE_KMS_KEY_ID": "key-1",
-    "S3_BANDWIDTH_LIMIT": "2MB/s", "S3_SCAN_INTERVAL": "5s", "S3_STATS_INTERVAL": "5m", "S3_SHUTDOWN_GRACE": "8s",
-    "S3_HEARTBEAT_INTERVAL": "5m", "FRIGATE_DB_PATH": "/config/frigate.db", "FRIGATE_RETENTION_DAYS": "10",
-    "FRIGATE_CLIPS_DIR": "/media/frigate/clips", "FRIGATE_RECORDINGS_DIR": "/media/frigate/recordings", "S3_STATE_DIR": "/state",
-    "S3_ARTIFACTS": "snapshot,clean", "S3_CAMERAS": "front_door,!yard", "S3_LABELS": "person", "S3_KEY_TIMEZONE": "Europe/Berlin",
-    "S3_KEY_TEMPLATE": "{prefix}/{camera}/{event_id}", "S3_SITE": "bob's house", "S3_LIVE": "true", "S3_LIVE_RETENTION_DAYS": "7",
-    "S3_LIVE_INTERVAL": "10s", "S3_LIVE_KEEP": "all", "S3_CLIP_PRE": "5s", "S3_CLIP_POST": "5s", "S3_CLIP_MAX": "30m", "S3_CLIP_CAMERAS": "front*",
-    "S3_CLIP_LABELS": "person", "S3_CLIP_SEVERITY": "alert", "S3_CLIP_RETENTION_DAYS": "7", "FRIGATE_SOURCE": "disk",
-    "FRIGATE_URL": "http://frigate:5000", "FRIGATE_USER": "me", "FRIGATE_PASSWORD": "pa'ss\"word", "FRIGATE_TOKEN": "abc.def.ghi",
-    "FRIGATE_TLS_VERIFY": "false", "FRIGATE_MQTT_TOPIC": "frigate", "S3_STATUS_LISTEN": "127.0.0.1:9380", "S3_STATUS_TOKEN": "long-enough-token",
-    "S3_STATUS_PROXY": "true", "FRIGATE_UI_URL": "http://192.168.1.10:5000/?x=1", "S3_MQTT_URL": "mqtt://192.168.1.10:1883", "S3_MQTT_USER": "me",
-    "S3_MQTT_PASSWORD": "hush-hush-hush", "S3_MQTT_DISCOVERY_PREFIX": "homeassistant", "S3_NOTIFY_URL": "ntfy://topic\njson://host",
-    "S3_HEARTBEAT_URL": "https://hc-ping.com/0a1b", "S3_LOG_FORMAT": "json", "S3_LOG_LEVEL": "debug",
-}  # fmt: skip
+    **GOOD,
+    "S3_ENDPOINT_URL": "https://s3.lan:9000",
+    "S3_REGION": "eu-west-1",
+    "S3_PATH_PREFIX": "frigate/snapshots",
+    "S3_UPLOAD_THREADS": "4",
+    "S3_BATCH_SIZE": "20",
+    "S3_STORAGE_CLASS": "STANDARD",
+    "S3_OVERWRITE": "never",
+    "S3_SPOOL_MAX": "1GB",
+    "S3_RETENTION_DAYS": "60",
+    "S3_MAX_FAILED_RETRIES": "5",
+    "S3_PROVIDER": "minio",
+    "S3_ADDRESSING_STYLE": "path",
+    "S3_SSE": "aws:kms",
+    "S3_SSE_KMS_KEY_ID": "key-1",
+    "S3_BANDWIDTH_LIMIT": "2MB/s",
+    "S3_SCAN_INTERVAL": "5s",
+    "S3_STATS_INTERVAL": "5m",
+    "S3_SHUTDOWN_GRACE": "8s",
+    "S3_HEARTBEAT_INTERVAL": "5m",
+    "FRIGATE_DB_PATH": "/config/frigate.db",
+    "FRIGATE_RETENTION_DAYS": "10",
+    "FRIGATE_CLIPS_DIR": "/media/frigate/clips",
+    "FRIGATE_RECORDINGS_DIR": "/media/frigate/recordings",
+    "S3_STATE_DIR": "/state",
+    "S3_ARTIFACTS": "snapshot,clean",
+    "S3_CAMERAS": "front_door,!yard",
+    "S3_LABELS": "person",
+    "S3_KEY_TIMEZONE": "Europe/Berlin",
+    "S3_KEY_TEMPLATE": "{prefix}/{camera}/{event_id}",
+    "S3_SITE": "bob's house",
+    "S3_LIVE": "true",
+    "S3_LIVE_RETENTION_DAYS": "7",
+    "S3_LIVE_INTERVAL": "10s",
+    "S3_LIVE_KEEP": "all",
+    "S3_CLIP_PRE": "5s",
+    "S3_CLIP_POST": "5s",
+    "S3_CLIP_MAX": "30m",
+    "S3_CLIP_CAMERAS": "front*",
+    "S3_CLIP_LABELS": "person",
+    "S3_CLIP_SEVERITY": "alert",
+    "S3_CLIP_RETENTION_DAYS": "7",
+    "FRIGATE_SOURCE": "disk",
+    "FRIGATE_URL": "http://frigate:5000",
+    "FRIGATE_USER": "me",
+    "FRIGATE_PASSWORD": "pa'ss\"word",
+    "FRIGATE_TOKEN": "abc.def.ghi",
+    "FRIGATE_TLS_VERIFY": "false",
+    "FRIGATE_MQTT_TOPIC": "frigate",
+    "S3_STATUS_LISTEN": "127.0.0.1:9380",
+    "S3_STATUS_TOKEN": "long-enough-token",
+    "S3_STATUS_PROXY": "true",
+    "FRIGATE_UI_URL": "http://192.168.1.10:5000/?x=1",
+    "S3_MQTT_URL": "mqtt://192.168.1.10:1883",
+    "S3_MQTT_USER": "me",
+    "S3_MQTT_PASSWORD": "hush-hush-hush",
+    "S3_MQTT_DISCOVERY_PREFIX": "homeassistant",
+    "S3_NOTIFY_URL": "ntfy://topic\njson://host",
+    "S3_HEARTBEAT_URL": "https://hc-ping.com/0a1b",
+    "S3_LOG_FORMAT": "json",
+    "S3_LOG_LEVEL": "debug",
+}
 NEED_A_FILE = {"S3_CA_BUNDLE", "S3_MQTT_CA_BUNDLE"}
 NAMES = sorted(set(names()))
 MISTAKES = {
@@ -129,8 +175,40 @@ def test_a_file_passes_the_same_gate(name: str, tmp_path: Path) -> None:
     assert len(problems_of(environ)) == 1
 
 
-WRONG_VALUES = ["", "x", "-1", "0", "nan", "inf", "1e999", "9" * 5000, "1.5", "true", "a b", ",", ",,", "!", "[x]", "é", "/", "//", "http://", "0.0",
-                "http://[::1", "http://h:99999", "mqtt://h/p", "s3://b", "a/../b", "{", "1 GB/s", "host:0", ":", "@", "%", "\\"]  # fmt: skip
+WRONG_VALUES = [
+    "",
+    "x",
+    "-1",
+    "0",
+    "nan",
+    "inf",
+    "1e999",
+    "9" * 5000,
+    "1.5",
+    "true",
+    "a b",
+    ",",
+    ",,",
+    "!",
+    "[x]",
+    "é",
+    "/",
+    "//",
+    "http://",
+    "0.0",
+    "http://[::1",
+    "http://h:99999",
+    "mqtt://h/p",
+    "s3://b",
+    "a/../b",
+    "{",
+    "1 GB/s",
+    "host:0",
+    ":",
+    "@",
+    "%",
+    "\\",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -150,20 +228,41 @@ def test_no_sentence_is_in_the_librarys_words(name: str) -> None:
         ({"S3_ARTIFACTS": ","}, "S3_ARTIFACTS names nothing"),
         ({"S3_SCAN_INTERVAL": "0"}, "S3_SCAN_INTERVAL must be at least 0.1 s, not '0'."),
         ({"S3_STATS_INTERVAL": "2d"}, "S3_STATS_INTERVAL must be at most 1 d, not '2d'."),
-        ({"S3_REGION": "https://s3.lan"}, "S3_REGION 'https://s3.lan' is an address; the server goes into S3_ENDPOINT_URL"),
+        (
+            {"S3_REGION": "https://s3.lan"},
+            "S3_REGION 'https://s3.lan' is an address; the server goes into S3_ENDPOINT_URL",
+        ),
         ({"S3_REGION": "Frankfurt am Main"}, "S3_REGION 'Frankfurt am Main' is not a region"),
         ({"S3_PATH_PREFIX": "s3://my-bucket/frigate"}, "S3_PATH_PREFIX 's3://my-bucket/frigate' is an address"),
-        ({"S3_ENDPOINT_URL": "https://s3.lan/?x=hidden"}, "S3_ENDPOINT_URL 'https://s3.lan/?...' is not an endpoint: nothing may follow"),
+        (
+            {"S3_ENDPOINT_URL": "https://s3.lan/?x=hidden"},
+            "S3_ENDPOINT_URL 'https://s3.lan/?...' is not an endpoint: nothing may follow",
+        ),
         ({"S3_ENDPOINT_URL": "https://u:p@ss/w@s3.lan"}, "S3_ENDPOINT_URL 'https://***@s3.lan' is not an endpoint"),
-        ({"S3_ENDPOINT_URL": "https://s3.lan/#a"}, "S3_ENDPOINT_URL 'https://s3.lan/#...' is not an endpoint: nothing may follow"),
-        ({"S3_ENDPOINT_URL": "s3.lan:9000"}, "S3_ENDPOINT_URL 's3.lan:9000' is not an endpoint: it must begin with http:// or https://"),
+        (
+            {"S3_ENDPOINT_URL": "https://s3.lan/#a"},
+            "S3_ENDPOINT_URL 'https://s3.lan/#...' is not an endpoint: nothing may follow",
+        ),
+        (
+            {"S3_ENDPOINT_URL": "s3.lan:9000"},
+            "S3_ENDPOINT_URL 's3.lan:9000' is not an endpoint: it must begin with http:// or https://",
+        ),
         ({"S3_ENDPOINT_URL": "https://s3.lan/my-bucket"}, "S3_ENDPOINT_URL ends with the name of the bucket"),
-        ({"S3_ENDPOINT_URL": "https://s3.lan/v1", "S3_ADDRESSING_STYLE": "virtual"}, "S3_ADDRESSING_STYLE=virtual does not go with a path"),
+        (
+            {"S3_ENDPOINT_URL": "https://s3.lan/v1", "S3_ADDRESSING_STYLE": "virtual"},
+            "S3_ADDRESSING_STYLE=virtual does not go with a path",
+        ),
         ({"FRIGATE_URL": "http://h:99999"}, "FRIGATE_URL 'http://h:99999' is not a web address: its host or port"),
-        ({"FRIGATE_URL": "http://me:hush@frigate:5000"}, "FRIGATE_URL 'http://***@frigate:5000' is not a web address: it holds a user"),
+        (
+            {"FRIGATE_URL": "http://me:hush@frigate:5000"},
+            "FRIGATE_URL 'http://***@frigate:5000' is not a web address: it holds a user",
+        ),
         ({"FRIGATE_TOKEN": "Bearer abc"}, "FRIGATE_TOKEN begins with Bearer"),
         ({"FRIGATE_TOKEN": "a b"}, "FRIGATE_TOKEN holds white space"),
-        ({"S3_HEARTBEAT_URL": "https://hc-ping.com/your-uuid"}, "S3_HEARTBEAT_URL is still the placeholder of an example"),
+        (
+            {"S3_HEARTBEAT_URL": "https://hc-ping.com/your-uuid"},
+            "S3_HEARTBEAT_URL is still the placeholder of an example",
+        ),
         ({"S3_NOTIFY_URL": "ntfy://me 'json://x'"}, "S3_NOTIFY_URL has quotation marks"),
         ({"S3_CAMERAS": '"front","back"'}, "S3_CAMERAS has quotation marks"),
         ({"S3_CAMERAS": 'front,!"back"'}, "S3_CAMERAS has quotation marks"),
@@ -174,10 +273,13 @@ def test_no_sentence_is_in_the_librarys_words(name: str) -> None:
         ({"S3_ACCESS_KEY": "your-access-key-id"}, "S3_ACCESS_KEY is still the placeholder"),
         ({"S3_SECRET_KEY": "your-secret-access-key"}, "S3_SECRET_KEY is still the placeholder"),
         ({"S3_SECRET_KEY": "a-secret\nof two lines"}, "S3_SECRET_KEY holds a line break"),
-        ({"S3_SECRET_KEY": "", "S3_SECRET_KEY_FILE": "wJal/rXUtnFEMI"}, "S3_SECRET_KEY_FILE names a file, which cannot be read"),
+        (
+            {"S3_SECRET_KEY": "", "S3_SECRET_KEY_FILE": "wJal/rXUtnFEMI"},
+            "S3_SECRET_KEY_FILE names a file, which cannot be read",
+        ),
         ({"S3_SPOOL_MAX": "9" * 400 + "GB/s"}, "S3_SPOOL_MAX '999"),
     ],
-)  # fmt: skip
+)
 def test_each_mistake_has_its_cure(more: dict[str, str], sentence: str) -> None:
     """One sentence each, though more than one rule may be hurt."""
     problems = problems_of({**VALID, **more})
@@ -234,9 +336,15 @@ def test_time_zones_that_are_some_are_not_told(zone: str) -> None:
 
 @pytest.mark.parametrize(
     ("zone", "near"),
-    [("America/New York", "America/New_York"), ('"Europe/Berlin"', "Europe/Berlin"), ("Europe/Berln", "Europe/Berlin"), ("Mars/Base", "Europe/Berlin or UTC"),
-     ("a" * 5000, "Europe"), ("x\0y", "Europe")],
-)  # fmt: skip
+    [
+        ("America/New York", "America/New_York"),
+        ('"Europe/Berlin"', "Europe/Berlin"),
+        ("Europe/Berln", "Europe/Berlin"),
+        ("Mars/Base", "Europe/Berlin or UTC"),
+        ("a" * 5000, "Europe"),
+        ("x\0y", "Europe"),
+    ],
+)
 def test_a_time_zone_that_is_none_is_told(zone: str, near: str) -> None:
     """Keys fall back to UTC; with S3_KEY_TIMEZONE, TZ has no say in it."""
     (warning,) = load({**GOOD, "TZ": zone}).warnings
@@ -248,11 +356,20 @@ def test_a_time_zone_that_is_none_is_told(zone: str, near: str) -> None:
 @pytest.mark.parametrize(
     ("text", "rate", "told"),
     [
-        ("2MB/s", 2_000_000, ""), ("2Mb/s", 250_000, "counts bits"), ("16Mbit/s", 2_000_000, ""), ("16 MBit/s", 2_000_000, ""),
-        ("2mbps", 250_000, "counts bits"), ("500kbit", 62_500, ""), ("2MBps", 2_000_000, ""), ("1Gb/s", 125_000_000, "counts bits"),
-        ("2mb/s", 2_000_000, "counts bytes"), ("1MiB/s", 1_048_576, ""), ("300", 300, ""), ("2MB", 2_000_000, ""),
+        ("2MB/s", 2_000_000, ""),
+        ("2Mb/s", 250_000, "counts bits"),
+        ("16Mbit/s", 2_000_000, ""),
+        ("16 MBit/s", 2_000_000, ""),
+        ("2mbps", 250_000, "counts bits"),
+        ("500kbit", 62_500, ""),
+        ("2MBps", 2_000_000, ""),
+        ("1Gb/s", 125_000_000, "counts bits"),
+        ("2mb/s", 2_000_000, "counts bytes"),
+        ("1MiB/s", 1_048_576, ""),
+        ("300", 300, ""),
+        ("2MB", 2_000_000, ""),
     ],
-)  # fmt: skip
+)
 def test_bits_are_told_from_bytes(text: str, rate: int, told: str) -> None:
     """What may be meant either way gets a warning that says what it counts as."""
     loaded = load({**GOOD, "S3_BANDWIDTH_LIMIT": text})
@@ -297,8 +414,14 @@ def test_config_can_be_used_as_input() -> None:
 
 def test_config_spells_values_as_people_write_them() -> None:
     shown = effective(load(GOOD).settings)
-    wanted = {"S3_CLIP_MAX": "30m", "S3_SPOOL_MAX": "2 GB", "S3_LIVE": "false", "FRIGATE_TLS_VERIFY": "true", "S3_SCAN_INTERVAL": "5s",
-              "FRIGATE_RETENTION_DAYS": "10"}  # fmt: skip
+    wanted = {
+        "S3_CLIP_MAX": "30m",
+        "S3_SPOOL_MAX": "2 GB",
+        "S3_LIVE": "false",
+        "FRIGATE_TLS_VERIFY": "true",
+        "S3_SCAN_INTERVAL": "5s",
+        "FRIGATE_RETENTION_DAYS": "10",
+    }
     assert {name: shown[name] for name in wanted} == wanted
     table = settings_table()
     assert all(f"| `{name}` | `{value}` |" in table for name, value in wanted.items())
