@@ -193,6 +193,15 @@ def try_bucket(settings: Settings, environ: MutableMapping[str, str], now: float
     )
 
 
+def speaks_s3(settings: Settings) -> bool:
+    """Whether a signed request gets an answer of S3's where an unsigned one is sent elsewhere; no redirect is followed."""
+    try:
+        _, content = SignedRequests(settings).ask("GET", {"list-type": "2", "max-keys": "1"})
+    except SignedRequestError:
+        return False
+    return b"<ListBucketResult" in content or b"<Code>" in content
+
+
 def _store(settings: Settings, environ: MutableMapping[str, str]) -> ObjectStore:
     """Raises StoreError."""
     return ObjectStore(settings, environ)

@@ -161,6 +161,8 @@ class Doctor:
             seen = network_checks.Reach()
         else:
             seen = network_checks.reach(endpoint, settings.ca_bundle)
+        if seen.is_sent_elsewhere and bucket_checks.speaks_s3(settings):
+            seen = replace(seen, is_of_s3=True)
         way = network_checks.judge_way(endpoint, seen, self._now(), has_bundle=settings.ca_bundle is not None)
         yield from way
         if not network_checks.is_reachable(seen):

@@ -194,6 +194,28 @@ def test_a_login_page_is_named_and_gets_nothing(examine: Examine, status: int) -
     assert not puts
 
 
+def test_a_gateway_that_sends_only_strangers_to_a_login_is_fine(examine: Examine) -> None:
+    """An unsigned request is redirected, a signed one gets through."""
+
+    class Gateway(Stub):
+        objects: ClassVar[dict[str, tuple[bytes, dict[str, str]]]] = {}
+        puts: ClassVar[list[dict[str, str]]] = []
+
+        def do_HEAD(self) -> None:
+            if self.headers.get("Authorization"):
+                super().do_HEAD()
+                return
+            self.send_response(302)
+            self.send_header("Location", "https://sso.example.com/")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with serving(Gateway) as port:
+        findings = examine(port)
+    assert failures(findings) == []
+    assert findings["put"].verdict is Verdict.OK
+
+
 def test_another_region_of_aws_is_told_once(examine: Examine) -> None:
     """AWS answers 301 without a Location; nothing says that S3 did not answer, and nothing is put."""
 
