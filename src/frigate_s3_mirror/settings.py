@@ -400,9 +400,8 @@ class Settings(BaseModel):
     @property
     def virtual_host(self) -> bool:
         """Whether the bucket goes into the host name."""
-        if (
-            self.addressing_style == "auto"
-        ):  # a certificate for *.s3.amazonaws.com does not cover my.bucket.s3.amazonaws.com
+        if self.addressing_style == "auto":
+            # AWS's certificate is for *.s3...: it fits no name with a dot more.
             return self.preset.virtual_host and "." not in self.bucket
         return self.addressing_style == "virtual"
 
