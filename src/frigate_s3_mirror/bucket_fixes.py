@@ -44,7 +44,7 @@ _BY_CODE = {
     "NotSignedUp": "Sign the account up for S3 in the provider's console.",
     "OperationAborted": "Run the doctor again; if it stays so, look for another program that changes the bucket's configuration.",
     "PermanentRedirect": "Set S3_REGION to the bucket's region, or S3_ENDPOINT_URL to its endpoint.",
-    "PreconditionFailed": "Remove the object of this key, or see who writes it: the server refuses to replace it.",
+    "PreconditionFailed": "Remove the object of this key, or see who else writes it.",
     "QuotaExceeded": "Free space in the bucket, or raise its quota.",
     "RequestLimitExceeded": _LESS,
     "RequestTimeTooSkewed": "Set this machine's clock right (NTP).",
