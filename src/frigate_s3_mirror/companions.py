@@ -35,7 +35,7 @@ def companions(settings: Settings, clock: Clock, api: ApiLoop | None = None) -> 
         from frigate_s3_mirror.notify import Notifier
 
         found.append(Notifier(settings, clock))
-    if settings.cameras or settings.labels:
+    if settings.cameras or settings.labels or settings.clip_cameras or settings.clip_labels:
         found.append(FilterWatch(settings, clock))
     if settings.heartbeat_url is not None:
         from frigate_s3_mirror.watchdog import Watchdog

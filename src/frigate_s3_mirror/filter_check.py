@@ -1,4 +1,4 @@
-"""Whether S3_CAMERAS and S3_LABELS let anything of Frigate's through; a slip in a name mirrors nothing, silently, for ever."""
+"""Whether S3_CAMERAS and S3_LABELS, or those for clips, let anything of Frigate's through; a slip in a name mirrors nothing, silently, for ever."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ from frigate_s3_mirror.trouble import Trouble
 _EVERY = 600.0  # seconds between two looks
 _SHOWN = 10  # names in the sentence
 _ANY_WANTED = "SELECT 1 FROM event e WHERE e.has_snapshot = 1 AND {condition} LIMIT 1"
+PICTURES = ("S3_CAMERAS", "S3_LABELS")
+CLIPS = ("S3_CLIP_CAMERAS", "S3_CLIP_LABELS")
+"""The variables of a pair of filters."""
 _NAMES = "SELECT DISTINCT e.camera, e.label FROM event e WHERE e.has_snapshot = 1 LIMIT 10000"
 
 
@@ -34,7 +37,7 @@ class Names:
     labels: frozenset[str]
 
 
-def nothing_wanted(database: Path, filters: Filters) -> str | None:
+def nothing_wanted(database: Path, filters: Filters, variables: tuple[str, str] = PICTURES) -> str | None:
     """Return a sentence when Frigate has events and the filters want none of them, else None.
 
     Raises:
@@ -51,18 +54,20 @@ def nothing_wanted(database: Path, filters: Filters) -> str | None:
             rows = connection.execute(_NAMES).fetchall()
     except (sqlite3.Error, OSError) as error:
         raise FrigateError(f"Frigate's database {database} cannot be read ({error}).") from error
-    return judge(filters, Names(frozenset(str(row[0]) for row in rows), frozenset(str(row[1]) for row in rows)))
+    names = Names(frozenset(str(row[0]) for row in rows), frozenset(str(row[1]) for row in rows))
+    return judge(filters, names, variables)
 
 
-def judge(filters: Filters, names: Names) -> str | None:
+def judge(filters: Filters, names: Names, variables: tuple[str, str] = PICTURES) -> str | None:
     """Return the sentence about filters that want none of the events that bear these names; None without any events."""
+    cameras, labels = variables
     if not names.cameras:
         return None
     if filters.cameras and not any(_passes(camera, filters.cameras) for camera in names.cameras):
-        return f"S3_CAMERAS lets none of Frigate's cameras through: {_listed(names.cameras)}."
+        return f"{cameras} lets none of Frigate's cameras through: {_listed(names.cameras)}."
     if filters.labels and not any(_passes(label, filters.labels) for label in names.labels):
-        return f"S3_LABELS lets none of Frigate's labels through: {_listed(names.labels)}."
-    return "S3_CAMERAS and S3_LABELS together let none of Frigate's events through."
+        return f"{labels} lets none of Frigate's labels through: {_listed(names.labels)}."
+    return f"{cameras} and {labels} together let none of Frigate's events through."
 
 
 def _passes(name: str, patterns: tuple[str, ...]) -> bool:
@@ -83,7 +88,9 @@ class FilterWatch:
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._database = settings.event_database
-        self._filters = Filters(settings.cameras, settings.labels)
+        self._pairs = [(Filters(settings.cameras, settings.labels), PICTURES, "Nothing is mirrored.")]
+        if settings.has_clips:
+            self._pairs.append((Filters(settings.clip_cameras, settings.clip_labels), CLIPS, "No clip is mirrored."))
         self._clock = clock
         self._trouble = Trouble()
 
@@ -114,10 +121,15 @@ class FilterWatch:
     def look(self) -> None:
         """Look once, and log a warning when there is one; what cannot be read is told elsewhere."""
         try:
-            sentence = nothing_wanted(self._database, self._filters)
+            found = (self._problem_of(*pair) for pair in self._pairs)
+            sentence = next((sentence for sentence in found if sentence is not None), None)
         except FrigateError:
             return
         if sentence is None:
             self._trouble.is_over()
         elif self._trouble.met(sentence, self._clock.monotonic()):
-            logger().warning("S3 snapshot mirror: %s Nothing is mirrored.", sentence)
+            logger().warning("S3 snapshot mirror: %s", sentence)
+
+    def _problem_of(self, filters: Filters, variables: tuple[str, str], effect: str) -> str | None:
+        sentence = nothing_wanted(self._database, filters, variables)
+        return None if sentence is None else f"{sentence} {effect}"

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frigate_s3_mirror.clock import SystemClock
+from frigate_s3_mirror.environment import load
 from frigate_s3_mirror.events import Filters, FrigateError
-from frigate_s3_mirror.filter_check import Names, judge, nothing_wanted
+from frigate_s3_mirror.filter_check import CLIPS, FilterWatch, Names, judge, nothing_wanted
 
 NAMES = Names(frozenset({"front_door", "yard"}), frozenset({"person", "car"}))
 
@@ -63,6 +65,30 @@ def test_one_odd_row_among_twenty_good_ones_changes_nothing(tmp_path: Path, odd:
     assert found is not None
     assert {"garage", "yard"} <= set(found.replace(".", "").replace(",", "").split())
     assert found.isprintable()
+
+
+def test_the_filters_for_clips_are_looked_at_too(tmp_path: Path) -> None:
+    """Under their own names."""
+    path = table(tmp_path / "frigate.db", ["yard"])
+    assert (
+        nothing_wanted(path, Filters(("yrad",)), CLIPS)
+        == "S3_CLIP_CAMERAS lets none of Frigate's cameras through: yard."
+    )
+    environ = {
+        "S3_BUCKET": "my-bucket",
+        "FRIGATE_DB_PATH": str(path),
+        "S3_ARTIFACTS": "snapshot,clip",
+        "S3_CAMERAS": "yard",
+    }
+    for more, problem in (
+        ({}, None),
+        ({"S3_CLIP_LABELS": "prson"}, "S3_CLIP_LABELS lets none"),
+        ({"S3_CAMERAS": "x"}, "S3_CAMERAS"),
+    ):
+        watch = FilterWatch(load({**environ, **more}).settings, SystemClock())
+        watch.look()
+        assert (watch.problem is None) == (problem is None)
+        assert (watch.problem or "").startswith(problem or "")
 
 
 def test_a_database_that_cannot_be_read_is_told(tmp_path: Path) -> None:
