@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from frigate_s3_mirror import __version__, recovery_commands
-from frigate_s3_mirror.command_line import EXIT_CONFIGURATION, fail, settings_or_exit
+from frigate_s3_mirror.command_line import EXIT_CONFIGURATION, Commands, fail, settings_or_exit
 from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.ledger_file import FILE_NAME, LedgerError
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.logs import logger
-from frigate_s3_mirror.settings import Settings
 
 if TYPE_CHECKING:
     from frigate_s3_mirror.s3_snapshot_mirror import Mirror
 
 app = typer.Typer(
     name="frigate-s3-mirror",
+    cls=Commands,
     help="Mirror Frigate's snapshots to S3-compatible storage: within a blink, never lost, never sent twice.\n\n"
     "All settings are environment variables; `config` shows them. At least S3_BUCKET, S3_ACCESS_KEY and S3_SECRET_KEY "
     "are needed (on AWS, the keys may come from a role).",
@@ -40,9 +40,6 @@ app = typer.Typer(
 def main() -> None:
     """Entry point of the console script."""
     app()
-
-
-recovery_commands.register(app)
 
 
 def _show_version(wanted: bool) -> None:
@@ -72,6 +69,7 @@ def run(
     bucket; 78 when the settings are wrong.
     """
     from frigate_s3_mirror.companions import companions
+    from frigate_s3_mirror.filter_check import FilterWatch
     from frigate_s3_mirror.lifetime import AlreadyRunningError
     from frigate_s3_mirror.s3_errors import StoreError
     from frigate_s3_mirror.s3_snapshot_mirror import Mirror
@@ -91,6 +89,7 @@ def run(
             left = int(mirror.is_broken)
         else:
             left = _drain(mirror)
+            FilterWatch(loaded.settings, mirror.clock).look()
             _say_what_is_left(mirror.ledger, mirror.problems)
     finally:
         mirror.close()
@@ -174,15 +173,20 @@ def retry_failed(
 
 
 @app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False) -> None:
-    """Check settings, folders, the way to S3 and the bucket, and say how to fix what is wrong.
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    send_test: Annotated[
+        bool, typer.Option("--send-test", help="Send a real notification, MQTT message and watchdog call, too.")
+    ] = False,
+) -> None:
+    """Check settings, folders, the way to S3, the bucket and what tells of trouble, and say how to fix what is wrong.
 
-    Writes one small object, `.mirror/doctor-<site>.json` under the prefix, which stays.
+    Writes one object of 64 KB, `.mirror/doctor-<site>.json` under the prefix, which stays.
     Exit status: 0 nothing failed, 1 something failed, 78 the settings are wrong.
     """
     from frigate_s3_mirror.doctor import Doctor
 
-    examination = Doctor(os.environ)
+    examination = Doctor(os.environ, send_test=send_test)
     if as_json:
         report = examination.report(list(examination.findings()))
         typer.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
@@ -197,9 +201,14 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
 
 @app.command()
 def config() -> None:
-    """Show the effective settings, secrets hidden, and where each came from."""
+    """Show the effective settings, secrets hidden, and where each came from.
+
+    A value is written as it can be set again; what stands in parentheses is no value.
+    """
     from rich.console import Console
     from rich.table import Table
+
+    from frigate_s3_mirror.config.spelling import effective
 
     loaded = settings_or_exit()
     table = Table(box=None, padding=(0, 1), header_style="dim")
@@ -212,18 +221,7 @@ def config() -> None:
     Console(highlight=False).print(table)
 
 
-def effective(settings: Settings) -> dict[str, str]:
-    """Every variable with its value as text; secrets hidden, values that follow from others spelled out."""
-    shown: dict[str, str] = {}
-    for field_name, field in Settings.model_fields.items():
-        value = getattr(settings, field_name)
-        text = ", ".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
-        shown[str(field.alias)] = text
-    shown["S3_STORAGE_CLASS"] = settings.effective_storage_class or "(none sent)"
-    shown["S3_PROVIDER"] = settings.preset.name
-    shown["S3_ADDRESSING_STYLE"] = "virtual" if settings.virtual_host else "path"
-    shown["S3_STATE_DIR"] = str(settings.state_dir or f"{settings.ledger_dir} and {settings.text_state_dir}")
-    return {name: value or "(not set)" for name, value in shown.items()}
+recovery_commands.register(app)
 
 
 def _say_what_is_left(ledger: Ledger, problems: Sequence[str]) -> None:

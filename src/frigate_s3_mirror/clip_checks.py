@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass
 
 from frigate_s3_mirror.clip_scan import ClipScan, Segment
-from frigate_s3_mirror.events import FrigateError
+from frigate_s3_mirror.events import Filters, FrigateError
+from frigate_s3_mirror.filter_check import CLIPS, nothing_wanted
 from frigate_s3_mirror.finding import Finding, failed, ok, skipped, warning
 from frigate_s3_mirror.frigate_access import access
 from frigate_s3_mirror.ledger_file import FILE_NAME
@@ -35,11 +36,16 @@ def check_recordings(settings: Settings, now: float) -> Finding:
         return skipped(NAME, "Needs a ledger: start the mirror once.")
     scan = ClipScan(ledger, frigate.database, settings)
     try:
+        filters = Filters(settings.clip_cameras, settings.clip_labels)
+        if (unwanted := nothing_wanted(frigate.database, filters, CLIPS)) is not None:
+            return failed(
+                NAME, unwanted, "Correct S3_CLIP_CAMERAS and S3_CLIP_LABELS: as they are, no clip is mirrored."
+            )
         newest = scan.newest()
         trouble = _trouble(frigate.recordings, newest) if newest is not None else None
         seen = RecordingsSeen(newest, trouble, scan.has_reviews())
     except FrigateError as error:
-        return failed(NAME, str(error), "Without it no clip can be mirrored.")
+        return failed(NAME, str(error), "See the check named database: without its tables no clip can be mirrored.")
     finally:
         scan.close()
     return judge_recordings(settings, seen, now)

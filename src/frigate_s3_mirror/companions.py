@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from frigate_s3_mirror.clock import Clock
+from frigate_s3_mirror.filter_check import FilterWatch
 from frigate_s3_mirror.ledger_file import FILE_NAME
 from frigate_s3_mirror.observers import Observer
 from frigate_s3_mirror.settings import Settings
@@ -34,6 +35,8 @@ def companions(settings: Settings, clock: Clock, api: ApiLoop | None = None) -> 
         from frigate_s3_mirror.notify import Notifier
 
         found.append(Notifier(settings, clock))
+    if settings.cameras or settings.labels or settings.clip_cameras or settings.clip_labels:
+        found.append(FilterWatch(settings, clock))
     if settings.heartbeat_url is not None:
         from frigate_s3_mirror.watchdog import Watchdog
 

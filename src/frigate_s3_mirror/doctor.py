@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from frigate_s3_mirror import __version__, api_checks, bucket_checks, local_checks, network_checks
+from pydantic import SecretStr
+
+from frigate_s3_mirror import __version__, alert_checks, api_checks, bucket_checks, local_checks, network_checks
 from frigate_s3_mirror.clip_checks import check_recordings
 from frigate_s3_mirror.environment import Loaded, SettingsError, load
 from frigate_s3_mirror.events import FrigateError
@@ -26,6 +29,7 @@ LOCAL = ("database", "clips folder", "inotify", *_STATE)
 OVER_HTTP = (*api_checks.NAMES, *_STATE)
 """The same with FRIGATE_SOURCE=api."""
 REMOTE = (*network_checks.Stage, *bucket_checks.NAMES)
+ALERTS = alert_checks.NAMES
 """Names of the checks after `settings`, in their order."""
 _SHORTEST_SECRET = 6  # characters; hiding shorter ones would only tear words apart
 
@@ -81,17 +85,18 @@ class Report:
 class Doctor:
     """One examination of the environment it is given. `findings` yields each one as soon as it is known."""
 
-    def __init__(self, environ: MutableMapping[str, str], now: Clock = time.time) -> None:
-        """`now` tells unix seconds."""
+    def __init__(self, environ: MutableMapping[str, str], now: Clock = time.time, *, send_test: bool = False) -> None:
+        """`now` tells unix seconds. With `send_test`, real messages go out to whom the settings name."""
         self._environ = environ
         self._now = now
+        self._send_test = send_test
         self._object_key: str | None = None
-        self._secret: str | None = None
+        self._secrets: tuple[str, ...] = ()
 
     def findings(self) -> Iterator[Finding]:
         """Run the checks, one after the other; writes the small object unless something that it needs failed."""
         for finding in self._examine():
-            yield _without_secret(finding, self._secret)
+            yield _without_secrets(finding, self._secrets)
 
     def report(self, findings: Sequence[Finding]) -> Report:
         """Sum up what `findings` yielded."""
@@ -112,10 +117,14 @@ class Doctor:
             yield from (skipped(name, "Needs settings.") for name in REMOTE)
             return
         settings = loaded.settings
-        self._secret = settings.secret_key.get_secret_value() if settings.secret_key else None
+        self._secrets = _secrets_of(settings)
         yield from judge_settings(loaded)
-        yield from self._local(settings)
-        yield from self._remote(settings)
+        yield from _guarded("frigate", self._local(settings))
+        yield from _guarded("bucket", self._remote(settings))
+        yield from _guarded("recordings", self._optional(settings))
+        yield from _guarded("notifications", alert_checks.check_alerts(settings, send=self._send_test))
+
+    def _optional(self, settings: Settings) -> Iterator[Finding]:
         if settings.has_clips and settings.frigate_source == "disk":
             yield check_recordings(settings, self._now())
         if settings.live:
@@ -134,9 +143,9 @@ class Doctor:
             seen = error
         is_filtered = bool(settings.cameras or settings.labels)
         yield local_checks.judge_database(settings.db_path, seen, self._now(), is_filtered=is_filtered)
-        sample = () if isinstance(seen, FrigateError) else seen.sample
+        sample, oldest = ((), ()) if isinstance(seen, FrigateError) else (seen.sample, seen.oldest)
         clips = settings.clips_dir
-        clips_seen = local_checks.look_at_clips(clips, sample)
+        clips_seen = local_checks.look_at_clips(clips, sample, oldest)
         yield local_checks.judge_clips(clips, clips_seen)
         has_clips = clips_seen.problem is None
         yield local_checks.check_inotify(clips) if has_clips else skipped("inotify", "Needs clips folder.")
@@ -152,6 +161,8 @@ class Doctor:
             seen = network_checks.Reach()
         else:
             seen = network_checks.reach(endpoint, settings.ca_bundle)
+        if seen.is_sent_elsewhere and bucket_checks.speaks_s3(settings):
+            seen = replace(seen, is_of_s3=True)
         way = network_checks.judge_way(endpoint, seen, self._now(), has_bundle=settings.ca_bundle is not None)
         yield from way
         if not network_checks.is_reachable(seen):
@@ -159,15 +170,40 @@ class Doctor:
             yield from (skipped(name, f"Needs {culprit}.") for name in bucket_checks.NAMES)
             return
         try:
-            trial = bucket_checks.try_bucket(settings, self._environ, self._now())
+            trial = self._try_bucket(settings, seen)
         except StoreError as error:
             fix = "Correct the S3_* settings; docs/settings.md lists them all."
             yield failed(bucket_checks.NAMES[0], str(error), fix)
             yield from (skipped(name, f"Needs {bucket_checks.NAMES[0]}.") for name in bucket_checks.NAMES[1:])
             return
-        if trial.last.error is None:
+        if trial.error is None:
             self._object_key = trial.key
         yield from bucket_checks.judge_bucket(settings, trial, seen.bucket_region)
+
+    def _try_bucket(self, settings: Settings, seen: network_checks.Reach) -> bucket_checks.Trial:
+        """Raises StoreError when there can be no client."""
+        if seen.status == 301:  # and it is S3 that says so: nothing can be put there, and one cross is enough
+            refusal = bucket_checks.redirected(seen.bucket_region)
+            return bucket_checks.Trial(bucket_checks.key_of(settings), b"", (), listing=refusal)
+        return bucket_checks.try_bucket(settings, self._environ, self._now())
+
+
+def _guarded(name: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """The findings; a check that breaks down is a finding, too, and takes none of the later ones along."""
+    try:
+        yield from findings
+    except Exception as error:  # noqa: BLE001  # whatever it is, the person who asked gets a report
+        yield failed(
+            name,
+            f"A check broke down ({type(error).__name__} in {_place_of(error)}), so that the ones after it are missing.",
+            "Report this line, with the mirror's version, to its developers.",
+        )
+
+
+def _place_of(error: Exception) -> str:
+    """Where it happened; the error's own text may hold a secret."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(last.filename).name}:{last.lineno}"
 
 
 def _check_state(folder: Path) -> Finding:
@@ -178,14 +214,15 @@ def _check_state(folder: Path) -> Finding:
 def check_live(settings: Settings) -> Finding:
     """Whether Frigate's API answers; final snapshots do not need it."""
     try:
-        FrigateApi(settings).picture("0.0-doctor")
+        version = FrigateApi(
+            settings
+        ).version()  # any web server has no picture of an event; only Frigate has a version
     except ApiError as error:
-        return warning(
-            "live pictures",
-            str(error),
-            "Start Frigate, or correct FRIGATE_URL; docs/live.md tells which address is right.",
-        )
-    return ok("live pictures", f"Frigate's API at {settings.frigate_url} answers.")
+        if "refuses" in str(error):
+            return replace(api_checks.refusal("live pictures", settings, error), verdict=Verdict.WARNING)
+        fix = "Start Frigate, or correct FRIGATE_URL; docs/live.md tells which address is right."
+        return warning("live pictures", str(error), fix)
+    return ok("live pictures", f"Frigate's API at {settings.frigate_url} answers, Frigate {version[0]}.{version[1]}.")
 
 
 def judge_settings(loaded: Loaded) -> list[Finding]:
@@ -206,8 +243,16 @@ def folders_of(environ: Mapping[str, str]) -> Settings | None:
         return None
 
 
-def _without_secret(finding: Finding, secret: str | None) -> Finding:
-    """No sentence of ours holds the secret; this is for servers that would send it back in a message."""
-    if secret is None or len(secret) < _SHORTEST_SECRET:
-        return finding
-    return replace(finding, seen=finding.seen.replace(secret, "***"), fix=finding.fix.replace(secret, "***"))
+def _secrets_of(settings: Settings) -> tuple[str, ...]:
+    """All that must be in no line, the longest first: one may be a part of another."""
+    values = [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]
+    parts = {part for value in values for part in (value, *value.split()) if len(part) >= _SHORTEST_SECRET}
+    return tuple(sorted(parts, key=len, reverse=True))
+
+
+def _without_secrets(finding: Finding, secrets: Sequence[str]) -> Finding:
+    """No sentence of ours holds a secret; this is for servers that would send one back in a message."""
+    seen, fix = finding.seen, finding.fix
+    for secret in secrets:
+        seen, fix = seen.replace(secret, "***"), fix.replace(secret, "***")
+    return replace(finding, seen=seen, fix=fix)

@@ -6,35 +6,19 @@ import re
 import sys
 from pathlib import Path
 
+from frigate_s3_mirror.config.spelling import spell
 from frigate_s3_mirror.retry import ErrorClass
 from frigate_s3_mirror.s3_errors import CODES, NO_ANSWER, STATUSES, UNKNOWN
 from frigate_s3_mirror.settings import Settings
-from frigate_s3_mirror.units import format_duration
-
-_DURATIONS = {
-    "scan_interval",
-    "stats_interval",
-    "shutdown_grace",
-    "heartbeat_interval",
-    "live_interval",
-    "clip_pre",
-    "clip_post",
-    "clip_max",
-}
 
 
 def settings_table() -> str:
     """A Markdown table: variable, default, what it does."""
     lines = ["| Variable | Default | What it does |", "| --- | --- | --- |"]
-    for name, field in Settings.model_fields.items():
-        default = "" if field.is_required() or field.default_factory else field.default
-        if name in _DURATIONS:
-            default = format_duration(float(str(default)))
-        elif isinstance(default, bool):
-            default = str(default).lower()
-        elif isinstance(default, tuple):
-            default = ", ".join(default)
-        shown = f"`{default}`" if default not in {None, ""} else ""
+    for field in Settings.model_fields.values():
+        default = None if field.is_required() or field.default_factory else field.default
+        text = spell(field, default)
+        shown = f"`{text}`" if text else ""
         lines.append(f"| `{field.alias}` | {shown} | {field.description} |")
     return "\n".join(lines) + "\n"
 

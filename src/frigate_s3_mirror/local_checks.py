@@ -14,9 +14,10 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from frigate_s3_mirror.events import (
     Event,
@@ -28,11 +29,13 @@ from frigate_s3_mirror.events import (
     event_of,
     parse_file_name,
 )
+from frigate_s3_mirror.filter_check import nothing_wanted
 from frigate_s3_mirror.finding import Finding, failed, ok, skipped, warning
 from frigate_s3_mirror.folders import folder_problem
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.ledger_file import FILE_NAME, LedgerError
+from frigate_s3_mirror.runtime.untrusted import RefusedValueError, unix_time
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sources import (
     DiskPictures,
@@ -57,6 +60,8 @@ SELECT count(*), coalesce(sum(e.has_snapshot = 1), 0), max(e.start_time),
 FROM event e
 """
 _NEWEST = "SELECT {columns} FROM event e WHERE e.has_snapshot = 1 AND e.end_time < ? ORDER BY e.start_time DESC LIMIT ?"
+_OLDEST = _NEWEST.replace(" DESC", "")
+_A_DAY = 86400.0
 
 
 # -- Frigate's database ------------------------------------------------------------------------------------------------
@@ -74,6 +79,12 @@ class DatabaseSeen:
     """Unix seconds."""
     sample: tuple[Event, ...]
     """The newest ended events with a snapshot."""
+    oldest: tuple[Event, ...] = ()
+    """The oldest ones: a share that was away for a while has none of theirs."""
+    unfit: int = 0
+    """Rows among these that are not as Frigate writes them."""
+    unwanted: str | None = None
+    """A sentence when S3_CAMERAS and S3_LABELS let nothing through."""
 
 
 def look_at_database(settings: Settings, now: float) -> DatabaseSeen:
@@ -86,15 +97,47 @@ def look_at_database(settings: Settings, now: float) -> DatabaseSeen:
     condition, parameters = filters.sql()
     try:
         with contextlib.closing(sqlite3.connect(database_uri(path), uri=True, timeout=5.0)) as connection:
+            connection.text_factory = lambda raw: raw.decode(errors="replace")
             table = EventTable.of(connection)
             events, with_snapshot, newest, wanted = connection.execute(
                 _COUNTS.format(wanted=condition), parameters
             ).fetchone()
-            rows = connection.execute(_NEWEST.format(columns=table.columns), (now, _SAMPLE))
-            sample = tuple(event_of(row) for row in rows)
+            newest_rows, oldest_rows = (
+                connection.execute(sql.format(columns=table.columns), (now, _SAMPLE)).fetchall()
+                for sql in (_NEWEST, _OLDEST)
+            )
     except sqlite3.Error as error:
         raise FrigateError(f"Frigate's database {path} cannot be read ({error}).") from error
-    return DatabaseSeen(int(events), int(with_snapshot), int(wanted), newest, sample)
+    sample, oldest = _fit(newest_rows), _fit(oldest_rows)
+    unfit = len(newest_rows) - len(sample)
+    return DatabaseSeen(
+        int(events),
+        int(with_snapshot),
+        int(wanted),
+        _time_or_none(newest, now),
+        sample,
+        oldest,
+        unfit,
+        nothing_wanted(path, filters) if with_snapshot and not wanted else None,
+    )
+
+
+def _fit(rows: Sequence[Any]) -> tuple[Event, ...]:
+    """The events of rows that are as Frigate writes them."""
+    found: list[Event] = []
+    for row in rows:
+        with contextlib.suppress(Exception):  # whatever an odd row trips: it is counted
+            found.append(event_of(row))
+    return tuple(found)
+
+
+def _time_or_none(value: object, now: float) -> float | None:
+    """The start of the newest event; a row from the far future tells nothing."""
+    try:
+        seconds = unix_time(value)
+    except RefusedValueError:
+        return None
+    return seconds if seconds < now + _A_DAY else None
 
 
 def judge_database(path: Path, seen: DatabaseSeen | FrigateError, now: float, *, is_filtered: bool) -> Finding:
@@ -106,29 +149,53 @@ def judge_database(path: Path, seen: DatabaseSeen | FrigateError, now: float, *,
     if seen.events and not seen.with_snapshot:
         return warning("database", told, "Turn snapshots on in Frigate's configuration (snapshots: enabled: true).")
     if is_filtered and seen.with_snapshot and not seen.wanted:
-        return warning("database", f"{told} None of them is wanted.", "Check S3_CAMERAS and S3_LABELS.")
+        why = seen.unwanted or "None of them is wanted."
+        return failed(
+            "database", f"{told} {why}", "Correct S3_CAMERAS and S3_LABELS: as they are, nothing is mirrored."
+        )
+    if seen.unfit:
+        odd = f"{told} {seen.unfit} of the newest {_SAMPLE} are not as Frigate writes them, and are left out."
+        return warning(
+            "database", odd, "See them under Problems on the status page; a tool or a wrong clock wrote them."
+        )
     if is_filtered:
         told = f"{told} S3_CAMERAS and S3_LABELS want {seen.wanted:,} of them."
     return ok("database", told)
 
 
+_DATABASE_FIXES = (
+    (
+        ("malformed", "corrupt"),
+        "Frigate's database is damaged: stop Frigate and bring frigate.db back from its backup, or repair it "
+        '(sqlite3 frigate.db ".recover" | sqlite3 new.db); what can be read of it is mirrored meanwhile.',
+    ),
+    (
+        ("no such file", "not a directory"),
+        "Set FRIGATE_DB_PATH to Frigate's frigate.db; in a container, mount Frigate's /config folder.",
+    ),
+    (
+        ("is not a frigate database", "not a database"),
+        "Set FRIGATE_DB_PATH to the database that Frigate uses (database.path in its configuration).",
+    ),
+    (
+        ("unable to open", "readonly", "read-only"),
+        "The database is in WAL mode, and SQLite must map its -shm file beside it: start Frigate, or mount the "
+        "folder of the database writable (it is still only read), and let this user read it.",
+    ),
+    (
+        ("locked", "busy"),
+        "Frigate holds the database, for a vacuum or a migration perhaps; run the doctor again in a minute.",
+    ),
+    (("permission", "authorization"), "Run the mirror as a user who may read the file and its folder."),
+)
+"""What SQLite or the system says, in small letters, with what to do; the first that fits counts."""
+_DISK_FIX = "Check the disk under the database (dmesg, smartctl), and FRIGATE_DB_PATH."
+
+
 def database_fix(sentence: str) -> str:
     """What to do about a database that does not open, from what SQLite or the system said about it."""
     said = sentence.lower()
-    if "no such file" in said or "not a directory" in said:
-        return "Set FRIGATE_DB_PATH to Frigate's frigate.db; in a container, mount Frigate's /config folder."
-    if "is not a frigate database" in said or "not a database" in said or "malformed" in said:
-        return "Set FRIGATE_DB_PATH to the database that Frigate uses (database.path in its configuration)."
-    if "unable to open" in said or "readonly" in said or "read-only" in said:
-        return (
-            "The database is in WAL mode, and SQLite must map its -shm file beside it: start Frigate, or mount the "
-            "folder of the database writable (it is still only read), and let this user read it."
-        )
-    if "locked" in said or "busy" in said:
-        return "Frigate holds the database, for a vacuum or a migration perhaps; run the doctor again in a minute."
-    if "permission" in said or "authorization" in said:
-        return "Run the mirror as a user who may read the file and its folder."
-    return "Check FRIGATE_DB_PATH, and that the disk under it is healthy."
+    return next((fix for words, fix in _DATABASE_FIXES if any(word in said for word in words)), _DISK_FIX)
 
 
 # -- the clips folder --------------------------------------------------------------------------------------------------
@@ -147,10 +214,13 @@ class ClipsSeen:
     sampled: int = 0
     sampled_found: int = 0
     """Of the sampled newest events, how many have their file."""
+    oldest: int = 0
+    oldest_found: int = 0
+    """The same of the oldest ones."""
 
 
-def look_at_clips(clips_dir: Path, sample: tuple[Event, ...]) -> ClipsSeen:
-    """List the folder until enough is seen, open one picture, and look for the files of the newest events."""
+def look_at_clips(clips_dir: Path, sample: tuple[Event, ...], oldest: tuple[Event, ...] = ()) -> ClipsSeen:
+    """List the folder until enough is seen, open one picture, and look for the files of the newest events, and of the oldest."""
     problem = folder_problem(clips_dir)
     if problem is not None:
         return ClipsSeen(problem, 0)
@@ -164,10 +234,15 @@ def look_at_clips(clips_dir: Path, sample: tuple[Event, ...]) -> ClipsSeen:
                     break
     except OSError as error:
         return ClipsSeen(f"Frigate's clips folder {clips_dir} cannot be read ({error.strerror}).", pictures)
-    safe = [event for event in sample if event.is_named_safely]
-    pictures_of = DiskPictures(clips_dir)
-    found = sum(pictures_of.find(event, Kind.SNAPSHOT) is not None for event in safe)
-    return ClipsSeen(None, pictures, first and _unreadable(clips_dir, first), len(safe), found)
+    found = [_with_file(clips_dir, events) for events in (sample, oldest)]
+    return ClipsSeen(None, pictures, first and _unreadable(clips_dir, first), *found[0], *found[1])
+
+
+def _with_file(clips_dir: Path, events: Sequence[Event]) -> tuple[int, int]:
+    """How many were looked for, and how many were there."""
+    safe = [event for event in events if event.is_named_safely]
+    pictures = DiskPictures(clips_dir)
+    return len(safe), sum(pictures.find(event, Kind.SNAPSHOT) is not None for event in safe)
 
 
 def _unreadable(clips_dir: Path, name: str) -> str | None:
@@ -193,10 +268,22 @@ def judge_clips(clips_dir: Path, seen: ClipsSeen) -> Finding:
     told = f"{clips_dir}: readable, {_count(seen.pictures, 'picture')} {many}."
     if seen.sampled == 0:
         return ok("clips folder", told)
-    share = f"{told} Of the newest {_count(seen.sampled, 'event')} with a snapshot, {seen.sampled_found} have a file."
-    if seen.sampled_found == 0:
+    share = f"{told} Of the newest {_count(seen.sampled, 'event')} with a snapshot, {seen.sampled_found} have a file"
+    share += f", of the oldest {seen.oldest}, {seen.oldest_found}." if seen.oldest else "."
+    if seen.sampled_found == 0 and not seen.oldest_found:
         return warning("clips folder", share, f"This may be another Frigate's folder. {_CLIPS_FIX}")
+    if _are_too_few(seen.sampled_found, seen.sampled) or _are_too_few(seen.oldest_found, seen.oldest):
+        return warning(
+            "clips folder",
+            share,
+            "Is the share mounted? Frigate may be writing into the mount point: mount it, restart Frigate, and run the doctor again.",
+        )
     return ok("clips folder", share)
+
+
+def _are_too_few(found: int, looked_for: int) -> bool:
+    """Single files may be gone for other reasons; a quarter of them is not."""
+    return (looked_for - found) * 4 > looked_for
 
 
 _CLIPS_FIX = (

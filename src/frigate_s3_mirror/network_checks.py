@@ -22,6 +22,8 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from frigate_s3_mirror.finding import Finding, Verdict, failed, ok, skipped, warning
+from frigate_s3_mirror.runtime.untrusted import shown
+from frigate_s3_mirror.setting_rules import without_password
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.units import format_duration
 
@@ -31,6 +33,7 @@ ODD_SKEW = 60.0
 """Seconds from which a clock is not kept by NTP."""
 SHORT_VALIDITY = 14 * 86400.0
 """Seconds of validity below which a certificate is worth a warning."""
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TIMEOUT = 5.0  # seconds, as the mirror's own connections have
 # An X.509 extension basicConstraints (2.5.29.19) whose first element is CA = TRUE.
 _IS_AUTHORITY = re.compile(rb"\x06\x03\x55\x1d\x13(?:\x01\x01\xff)?\x04.\x30.\x01\x01\xff", re.DOTALL)
@@ -87,6 +90,15 @@ class Reach:
     status: int | None = None
     """Of the answer; without a signature a refusal is as good as any."""
     bucket_region: str | None = None
+    location: str | None = None
+    """Where the answer sends one, without a query."""
+    is_of_s3: bool = False
+    """Whether the answer bears a header that only S3 servers send."""
+
+    @property
+    def is_sent_elsewhere(self) -> bool:
+        """Whether something that is not S3 redirects: a login page, a proxy that wants https."""
+        return self.status in _REDIRECTS and not self.is_of_s3
 
 
 def endpoint_of(settings: Settings) -> Endpoint:
@@ -95,7 +107,8 @@ def endpoint_of(settings: Settings) -> Endpoint:
     host = url.hostname or ""
     if settings.virtual_host and not host.startswith(f"{settings.bucket}."):
         host = f"{settings.bucket}.{host}"
-    path = "/" if settings.virtual_host else f"/{quote(settings.bucket)}"
+    base = url.path.rstrip("/")
+    path = f"{base}/" if settings.virtual_host else f"{base}/{quote(settings.bucket)}"
     is_tls = url.scheme == "https"
     return Endpoint(
         is_tls, host, url.port or (443 if is_tls else 80), path, _proxy(url.scheme, host), settings.virtual_host
@@ -164,8 +177,14 @@ def _ask(endpoint: Endpoint, connected: socket.socket, seen: Reach) -> Reach:
         return Reach(seen.addresses, Stage.ANSWER, error, seen.expires_at, seen.is_own_authority)
     return Reach(
         seen.addresses, None, None, seen.expires_at, seen.is_own_authority, http_date(answer.getheader("Date")),
-        (started + time.time()) / 2, answer.status, answer.getheader("x-amz-bucket-region"),
+        (started + time.time()) / 2, answer.status, answer.getheader("x-amz-bucket-region"), _place(answer.getheader("Location")),
+        any(name.lower().startswith("x-amz-") for name in answer.headers),
     )  # fmt: skip
+
+
+def _place(location: str | None) -> str | None:
+    """A redirect's target as it may be shown: logins put sessions into the query."""
+    return without_password(location).split("?")[0].split("#")[0] if location else None
 
 
 def http_date(text: str | None) -> float | None:
@@ -201,7 +220,7 @@ def judge_way(endpoint: Endpoint, seen: Reach, now: float, *, has_bundle: bool) 
 
 def is_reachable(seen: Reach) -> bool:
     """Whether signed requests have a chance: S3 answered, and with a certificate that the mirror takes."""
-    return seen.failed_at is None and not seen.is_own_authority
+    return seen.failed_at is None and not seen.is_own_authority and not seen.is_sent_elsewhere
 
 
 def judge_dns(endpoint: Endpoint, seen: Reach) -> Finding:
@@ -308,7 +327,21 @@ def judge_answer(endpoint: Endpoint, seen: Reach) -> Finding:
         fix = "Check host and port in S3_ENDPOINT_URL"
         fix += "." if endpoint.is_tls else ", and whether it must begin with https://."
         return failed(Stage.ANSWER, f"What listens there gives no answer in HTTP ({said}).", fix)
+    if seen.is_sent_elsewhere:
+        return _judge_redirect(endpoint, seen)
     return ok(Stage.ANSWER, f"An unsigned request is answered (status {seen.status}; a refusal is fine).")
+
+
+def _judge_redirect(endpoint: Endpoint, seen: Reach) -> Finding:
+    """Redirects are not followed: what is sent to a login page would count as uploaded."""
+    to = f" to {shown(seen.location)}" if seen.location else ""
+    target = urlsplit(seen.location or "")
+    if target.scheme == "https" and target.hostname == endpoint.host and not endpoint.is_tls:
+        fix = "Write https:// in S3_ENDPOINT_URL."
+    else:
+        fix = "Set S3_ENDPOINT_URL to the S3 server itself, and let the proxy before it pass signed requests on without a login."
+    told = f"What answers there is no S3 server: it sends requests on{to} (status {seen.status})."
+    return failed(Stage.ANSWER, told, fix)
 
 
 def judge_clock(seen: Reach) -> Finding:

@@ -52,11 +52,11 @@ class Notifier:
         """Send what is due, for ever."""
         run = asyncio.get_running_loop().run_in_executor
         try:
-            targets = await run(self._pool, _targets, self._urls)
-            while targets:
+            usable = await run(self._pool, _usable, self._urls)
+            while usable:
                 await self._wait()
                 for message in self._announcer.due(self._clock.monotonic()):
-                    for number, target in targets.items():
+                    for number, target in usable.items():
                         await self._deliver(number, target, message)
         finally:
             self._pool.shutdown(wait=False, cancel_futures=True)
@@ -71,7 +71,7 @@ class Notifier:
 
     async def _deliver(self, number: int, target: Apprise, message: Message) -> None:
         for wait in (*self._next_tries, None):
-            if await asyncio.get_running_loop().run_in_executor(self._pool, _send, target, message):
+            if await asyncio.get_running_loop().run_in_executor(self._pool, deliver, target, message):
                 return
             if wait is None:
                 break
@@ -87,19 +87,30 @@ class Notifier:
 # -- in the thread -----------------------------------------------------------------------------------------------------
 
 
-def _targets(urls: Sequence[str]) -> dict[int, Apprise]:
+def _usable(urls: Sequence[str]) -> dict[int, Apprise]:
     """The addresses that Apprise understands, by their number; each is tried for itself."""
+    found: dict[int, Apprise] = {}
+    for number, target in targets(urls).items():
+        if target is None:
+            logger().error("S3 snapshot mirror: Apprise does not understand address %d of S3_NOTIFY_URL", number)
+        else:
+            found[number] = target
+    return found
+
+
+def targets(urls: Sequence[str]) -> dict[int, Apprise | None]:
+    """Return what Apprise makes of each address, by its number; None for one that it does not understand."""
     _silence("apprise", "urllib3", "requests")
     from apprise import Apprise, AppriseAsset
 
     asset = AppriseAsset(app_id="frigate-s3-mirror", app_desc="Frigate S3 mirror", async_mode=False)
-    found: dict[int, Apprise] = {}
+    found: dict[int, Apprise | None] = {}
     for number, url in enumerate(urls, 1):
-        service = Apprise.instantiate(url, asset=asset)
-        if service is None:
-            logger().error("S3 snapshot mirror: Apprise does not understand address %d of S3_NOTIFY_URL", number)
-        else:
-            found[number] = Apprise(service, asset=asset)
+        try:
+            service = Apprise.instantiate(url, asset=asset)
+        except Exception:  # noqa: BLE001  # any of a hundred plugins: its text may hold the address
+            service = None
+        found[number] = None if service is None else Apprise(service, asset=asset)
     return found
 
 
@@ -112,7 +123,8 @@ def _silence(*names: str) -> None:
         library.setLevel(logging.CRITICAL + 1)
 
 
-def _send(target: Apprise, message: Message) -> bool:
+def deliver(target: Apprise, message: Message) -> bool:
+    """Send once; return whether it was taken."""
     from apprise import NotifyType
 
     kind = NotifyType.SUCCESS if message.is_good else NotifyType.WARNING

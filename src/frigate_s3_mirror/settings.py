@@ -17,22 +17,25 @@ from frigate_s3_mirror import setting_rules as rules
 from frigate_s3_mirror.database_words import COPY_NAME
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.setting_rules import TEMPLATE_FIELDS
-from frigate_s3_mirror.units import parse_duration, parse_rate, parse_size
+from frigate_s3_mirror.units import Unit, parse_duration, parse_rate, parse_size
 
 DEFAULT_TEMPLATE = "{prefix}/{camera}/{date}/{event_id}-{timestamp}"
 INNER_PORT = 5001
 """Frigate's API inside of its container: paths without `/api`, no login, no files."""
 
-Duration = Annotated[float, BeforeValidator(lambda v: parse_duration(v) if isinstance(v, str) else v)]
-Size = Annotated[int, BeforeValidator(lambda v: parse_size(v) if isinstance(v, str) else v)]
-Rate = Annotated[int, BeforeValidator(lambda v: parse_rate(v) if isinstance(v, str) else v)]
+Duration = Annotated[float, Unit.DURATION, BeforeValidator(lambda v: parse_duration(v) if isinstance(v, str) else v)]
+Size = Annotated[int, Unit.SIZE, BeforeValidator(lambda v: parse_size(v) if isinstance(v, str) else v)]
+Rate = Annotated[int, Unit.RATE, BeforeValidator(lambda v: parse_rate(v) if isinstance(v, str) else v)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(rules.split)]
 Kinds = Annotated[tuple[Kind, ...], BeforeValidator(rules.split), AfterValidator(rules.artifacts)]
 Severities = Annotated[tuple[Literal["alert", "detection"], ...], BeforeValidator(rules.split)]
 Bucket = Annotated[str, AfterValidator(rules.bucket_name)]
-AccessKey = Annotated[str, BeforeValidator(rules.without_white_space)]
-SecretKey = Annotated[SecretStr, BeforeValidator(rules.without_white_space)]
-Region = Annotated[str, Field(min_length=1), BeforeValidator(rules.without_white_space)]
+AccessKey = Annotated[str, BeforeValidator(rules.key_part)]
+SecretKey = Annotated[SecretStr, BeforeValidator(rules.key_part)]
+BearerToken = Annotated[SecretStr, BeforeValidator(rules.bearer_token)]
+Region = Annotated[str, AfterValidator(rules.region)]
+FrigateAddress = Annotated[str, AfterValidator(rules.frigate_address)]
+PageAddress = Annotated[str, AfterValidator(rules.page_address)]
 Prefix = Annotated[str, AfterValidator(rules.key_prefix)]
 Template = Annotated[str, AfterValidator(rules.key_template)]
 TimeZone = Annotated[str, AfterValidator(rules.time_zone)]
@@ -52,7 +55,7 @@ class Settings(BaseModel):
 
     bucket: Bucket = Field(alias="S3_BUCKET", description="Bucket that receives the snapshots. Required.")
     access_key: AccessKey | None = Field(
-        None, alias="S3_ACCESS_KEY",
+        None, alias="S3_ACCESS_KEY", repr=False,
         description="Access key id. Required with S3_ENDPOINT_URL; on AWS, without it, the AWS credential chain is used "
         "(environment, web identity, container and instance roles).",
     )  # fmt: skip
@@ -101,7 +104,8 @@ class Settings(BaseModel):
     )
     addressing_style: Literal["auto", "path", "virtual"] = Field(
         "auto", alias="S3_ADDRESSING_STYLE",
-        description="Bucket in the path or in the host name; auto is virtual on AWS and path on a custom endpoint.",
+        description="Bucket in the path or in the host name; auto is virtual on AWS, and path on a custom endpoint and for a bucket "
+        "with dots in its name.",
     )  # fmt: skip
     sse: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = Field(
         None,
@@ -117,7 +121,8 @@ class Settings(BaseModel):
     bandwidth_limit: Rate | None = Field(
         None,
         alias="S3_BANDWIDTH_LIMIT",
-        description="Average upload rate that is not exceeded, for example 2MB/s. Not set: no limit.",
+        description="Average upload rate that is not exceeded, for example 2MB/s (bytes) or 16Mbit/s (bits, as lines are sold). "
+        "Not set: no limit.",
     )
     scan_interval: Duration = Field(
         5.0, alias="S3_SCAN_INTERVAL", ge=0.1, le=3600,
@@ -163,7 +168,7 @@ class Settings(BaseModel):
         "database, the text files in cache in the clips folder.",
     )  # fmt: skip
     artifacts: Kinds = Field(
-        (Kind.SNAPSHOT,), alias="S3_ARTIFACTS", min_length=1,
+        (Kind.SNAPSHOT,), alias="S3_ARTIFACTS",
         description="What is mirrored of an event, comma separated: snapshot, clean, thumbnail, metadata, clip (docs/clips.md).",
     )  # fmt: skip
     cameras: Patterns = Field(
@@ -243,14 +248,14 @@ class Settings(BaseModel):
         description="disk: Frigate's database and folders are read. api: all comes over FRIGATE_URL, for Home Assistant's add-on "
         "and for other hosts; then S3_STATE_DIR is required, and FRIGATE_DB_PATH and the folders are not used. See docs/api-mode.md.",
     )  # fmt: skip
-    frigate_url: str = Field(
-        "http://127.0.0.1:5001", alias="FRIGATE_URL", pattern=r"^https?://[^\s/]+(/\S*)?$",
+    frigate_url: FrigateAddress = Field(
+        "http://127.0.0.1:5001", alias="FRIGATE_URL",
         description="Frigate's HTTP API, for live pictures and FRIGATE_SOURCE=api. The default is right inside of its container; "
         "from elsewhere http://frigate:5000, or https://frigate:8971 with a login.",
     )  # fmt: skip
     frigate_user: str | None = Field(None, alias="FRIGATE_USER", description="User for port 8971 of Frigate.")
     frigate_password: SecretStr | None = Field(None, alias="FRIGATE_PASSWORD", description="Password of FRIGATE_USER.")
-    frigate_token: SecretStr | None = Field(
+    frigate_token: BearerToken | None = Field(
         None, alias="FRIGATE_TOKEN", description="A token for Frigate's API, instead of a user and password."
     )
     frigate_tls_verify: bool = Field(
@@ -274,8 +279,8 @@ class Settings(BaseModel):
         False, alias="S3_STATUS_PROXY",
         description="true: the status page fetches pictures from the bucket itself, for browsers that cannot reach it.",
     )  # fmt: skip
-    frigate_ui_url: str | None = Field(
-        None, alias="FRIGATE_UI_URL", pattern=r"^https?://[^\s/]+(/\S*)?$",
+    frigate_ui_url: PageAddress | None = Field(
+        None, alias="FRIGATE_UI_URL",
         description="Address of Frigate's own page as your browser knows it, for links from the status page (Frigate 0.14 or later).",
     )  # fmt: skip
     mqtt_url: Broker | None = Field(
@@ -315,7 +320,7 @@ class Settings(BaseModel):
     def _fits_together(self) -> Settings:
         found = (
             self._key_problems, self._encryption_problems, self._mqtt_problems, self._status_page_problems,
-            self._retention_problems, self._api_problems,
+            self._retention_problems, self._api_problems, self._place_problems,
         )  # fmt: skip
         problems = [problem for look in found for problem in look()]
         if problems:
@@ -330,6 +335,22 @@ class Settings(BaseModel):
             yield f"{missing} is not set, but {there} is; set both, or neither to use the AWS credential chain."
         if self.access_key is None and self.secret_key is None and self.endpoint_url is not None and not self._on_aws():
             yield "S3_ACCESS_KEY and S3_SECRET_KEY are not set; a server at S3_ENDPOINT_URL needs both."
+        secret = self.secret_key.get_secret_value() if self.secret_key else ""
+        if self.access_key is not None and rules.are_swapped(self.access_key, secret):
+            yield "S3_ACCESS_KEY has the form of a secret key, and S3_SECRET_KEY that of an access key id; swap them."
+
+    def _place_problems(self) -> Iterator[str]:
+        """The bucket's place in an address."""
+        url = urlsplit(self.endpoint_url or "https://s3.amazonaws.com")
+        if "." in self.bucket and self.virtual_host and self._on_aws() and url.scheme == "https":
+            yield (
+                f"S3_ADDRESSING_STYLE=virtual cannot work with the bucket {self.bucket}: AWS's certificate is for names without "
+                "more dots; set S3_ADDRESSING_STYLE=path."
+            )
+        if url.path.strip("/") and self.virtual_host:
+            yield "S3_ADDRESSING_STYLE=virtual does not go with a path in S3_ENDPOINT_URL; set S3_ADDRESSING_STYLE=path."
+        if self.endpoint_url is not None and url.path.rstrip("/").endswith(f"/{self.bucket}"):
+            yield "S3_ENDPOINT_URL ends with the name of the bucket, which S3_BUCKET already says; leave it out there."
 
     def _encryption_problems(self) -> Iterator[str]:
         if self.sse_kms_key_id and self.sse not in {"aws:kms", "aws:kms:dsse"}:
@@ -380,7 +401,8 @@ class Settings(BaseModel):
     def virtual_host(self) -> bool:
         """Whether the bucket goes into the host name."""
         if self.addressing_style == "auto":
-            return self.preset.virtual_host
+            # AWS's certificate is for *.s3...: it fits no name with a dot more.
+            return self.preset.virtual_host and "." not in self.bucket
         return self.addressing_style == "virtual"
 
     @property

@@ -19,7 +19,9 @@ from servers import Target, moto_server
 from tls_front import Certificates, tls_front
 
 KEY = "frigate/snapshots/.mirror/doctor-house-1.json"
-S3_CHECKS = ("region", "credentials", "bucket", "put", "storage class", "checksum", "conditional put", "list")
+S3_CHECKS = ("region", "credentials", "bucket", "put", "metadata", "checksum", "conditional put", "list")
+NOT_ASKED_FOR = ("storage class", "tags", "encryption")
+"""No setting of these tests needs them, so nothing is sent that could be accepted."""
 Checks = dict[str, dict[str, Any]]
 
 
@@ -75,6 +77,7 @@ def test_a_healthy_mirror_passes(s3: Target, examine: Examine) -> None:
     assert (status, failures(checks)) == (0, [])
     assert {"settings", "database", "clips folder", "state folder", "clock", "DNS", "TLS", *S3_CHECKS} <= set(checks)
     assert {checks[name]["verdict"] for name in S3_CHECKS} == {"ok"}
+    assert {checks[name]["verdict"] for name in NOT_ASKED_FOR} == {"skipped"}
     assert KEY in checks["put"]["seen"]
     assert "3 events" in checks["database"]["seen"]
     assert "MD5" in checks["checksum"]["seen"]
@@ -316,9 +319,20 @@ def test_another_frigates_clips_folder_is_worth_a_warning(rclone: Target, examin
     assert (status, checks["clips folder"]["verdict"]) == (0, "warning")
 
 
-def test_filters_that_let_nothing_through_are_worth_a_warning(rclone: Target, examine: Examine) -> None:
-    status, checks = examine(rclone, S3_CAMERAS="gardn")
-    assert (status, checks["database"]["verdict"]) == (0, "warning")
+@pytest.mark.parametrize(
+    ("more", "seen"),
+    [
+        ({"S3_CAMERAS": "gardn"}, "S3_CAMERAS lets none of Frigate's cameras through: yard."),
+        ({"S3_CAMERAS": "!yard"}, "S3_CAMERAS lets none of Frigate's cameras through: yard."),
+        ({"S3_LABELS": "persn"}, "S3_LABELS lets none of Frigate's labels through: person."),
+    ],
+)
+def test_filters_that_let_nothing_through_are_a_failure(
+    rclone: Target, examine: Examine, more: dict[str, str], seen: str
+) -> None:
+    status, checks = examine(rclone, **more)
+    assert (status, checks["database"]["verdict"]) == (1, "failed")
+    assert seen in checks["database"]["seen"]
     assert "S3_CAMERAS" in checks["database"]["fix"]
 
 

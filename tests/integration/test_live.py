@@ -242,10 +242,12 @@ def test_the_login_is_done_once_and_again_when_it_has_run_out(
 def test_doctor_asks_frigates_api(
     rclone: Target, frigate: SimulatedFrigate, api: FrigateHttp, mirror_for: MakeMirror
 ) -> None:
-    """A warning with the way out; only where live pictures are wanted."""
-    mirror = mirror_for(frigate, rclone, S3_LIVE="true", FRIGATE_URL=api.url)
-    findings = {f["name"]: f for f in json.loads(mirror.command("doctor", "--json").stdout)["checks"]}
-    assert findings["live pictures"]["verdict"] == "ok"
+    """A warning with the way out; only where live pictures are wanted. Another web server has no version of Frigate's."""
+    with FrigateHttp("open", frigate) as whole:
+        for url, verdict in ((whole.url, "ok"), (api.url, "warning")):
+            mirror = mirror_for(frigate, rclone, S3_LIVE="true", FRIGATE_URL=url)
+            findings = {f["name"]: f for f in json.loads(mirror.command("doctor", "--json").stdout)["checks"]}
+            assert findings["live pictures"]["verdict"] == verdict
     away = mirror_for(frigate, rclone, S3_LIVE="true", FRIGATE_URL="http://127.0.0.1:9").command("doctor", "--json")
     (found,) = [f for f in json.loads(away.stdout)["checks"] if f["name"] == "live pictures"]
     assert (found["verdict"], away.returncode) == ("warning", 0)

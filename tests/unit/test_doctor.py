@@ -6,6 +6,7 @@ import errno
 import fcntl
 import http.server
 import io
+import re
 import socket
 import sqlite3
 import ssl
@@ -22,22 +23,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from frigate_s3_mirror import bucket_checks, local_checks
 from frigate_s3_mirror.bucket_checks import (
     NAMES,
     Attempt,
+    LockSeen,
     Trial,
-    advice_of,
     blame,
     judge_bucket,
     judge_conditional_put,
     judge_list,
+    judge_lock,
     judge_region,
     key_of,
-    seen_of,
+    redirected,
     upload_for,
     without_checksum,
 )
-from frigate_s3_mirror.doctor import LOCAL, OVER_HTTP, REMOTE, Doctor, Report, folders_of
+from frigate_s3_mirror.bucket_fixes import fix_of, seen_of
+from frigate_s3_mirror.doctor import ALERTS, LOCAL, OVER_HTTP, REMOTE, Doctor, Report, folders_of
 from frigate_s3_mirror.doctor_view import line, summary
 from frigate_s3_mirror.environment import load
 from frigate_s3_mirror.events import FrigateError
@@ -62,13 +66,18 @@ from frigate_s3_mirror.network_checks import (
     Stage,
     endpoint_of,
     http_date,
+    is_reachable,
+    judge_answer,
     judge_clock,
     judge_tls,
     judge_way,
     reach,
 )
-from frigate_s3_mirror.s3_errors import StoreError, classify
+from frigate_s3_mirror.retry import ErrorClass
+from frigate_s3_mirror.s3 import Stored
+from frigate_s3_mirror.s3_errors import CODES, StoreError, classify
 from frigate_s3_mirror.settings import Settings
+from http_listener import serving
 
 NOW = 1_800_000_000.0
 ELSEWHERE = Endpoint(is_tls=True, host="s3.example.com", port=443, path="/b")
@@ -150,10 +159,10 @@ def test_leaving_the_checksum_out_changes_nothing_else(place: dict[str, str]) ->
 
 @pytest.mark.parametrize(
     ("stored", "verdict"),
-    [(b"{}", Verdict.OK), (b"{}junk", Verdict.FAILED), (refusal(403, "AccessDenied"), Verdict.OK)],
+    [(b"{}", Verdict.OK), (b"{}junk", Verdict.FAILED), (refusal(403, "AccessDenied"), Verdict.SKIPPED)],
 )
 def test_an_etag_that_differs_is_settled_by_reading_back(stored: bytes | StoreError, verdict: Verdict) -> None:
-    """Encrypted buckets have such ETags; only other content is wrong, and write-only keys prove nothing."""
+    """Encrypted buckets have such ETags; only other content is wrong, and what was not read back is not called fine."""
     findings = judge_bucket(settings(), trial(Attempt(None, False, "0" * 32), stored=stored), None)
     assert by_name(findings)["checksum"].verdict is verdict
 
@@ -188,13 +197,180 @@ def test_the_small_object_looks_like_a_snapshot() -> None:
     assert all(value.isascii() for value in upload.metadata.values())
 
 
+_NO_FIX = re.compile(r"tried again|the server refuses|asks to slow down|was damaged on its way|in the way|\?$")
+_VERBS = {
+    "Allow",
+    "Check",
+    "Choose",
+    "Copy",
+    "Correct",
+    "Create",
+    "For",
+    "Free",
+    "Keep",
+    "Let",
+    "Look",
+    "Make",
+    "Raise",
+    "Read",
+    "Remove",
+    "Renew",
+    "Run",
+    "Set",
+    "Shorten",
+    "Sign",
+    "Start",
+    "Write",
+}
+
+
+def assert_is_a_fix(fix: str) -> None:
+    """It says what to do: neither that it will be tried again, nor only what is the case."""
+    assert fix.split(maxsplit=1)[0].strip(",;:") in _VERBS, fix
+    assert not _NO_FIX.search(fix), fix
+    assert fix.endswith(".")
+
+
+NO_ANSWERS = (
+    "No credentials were found: set S3_ACCESS_KEY and S3_SECRET_KEY.",
+    "The server's certificate is not trusted: for a private authority set S3_CA_BUNDLE to its PEM file.",
+    "The server's certificate has expired: renew it, and check this machine's clock.",
+    "The server's certificate is not valid yet: check this machine's clock (NTP).",
+    "The server's certificate is for another host: S3_ENDPOINT_URL must have a name that is in it.",
+    "The server does not speak TLS on this port: begin S3_ENDPOINT_URL with http://, or correct its port.",
+    "The server speaks TLS on this port: begin S3_ENDPOINT_URL with https://.",
+    "The S3 host name is not found (DNS): check the network and S3_ENDPOINT_URL.",
+    "The S3 server refuses connections: is it running, and is S3_ENDPOINT_URL right?",
+    "S3 did not answer in time.",
+    "The connection to S3 was reset: look at the server, and at what stands before it.",
+    "The connection to S3 failed (something odd).",
+)
+"""What is said where there is no answer."""
+ALL_ERRORS = [
+    *(refusal(status, code) for code in CODES for status in (400, 403, 404, 501, 503)),
+    *(refusal(status, "") for status in range(300, 600)),
+    *(
+        refusal(status, code, "")
+        for code in ("InternalError", "ServiceUnavailable", "Teapot", "MethodNotAllowed")
+        for status in (400, 405, 500, 503)
+    ),
+    *(StoreError(ErrorClass.TRANSIENT, sentence) for sentence in NO_ANSWERS),
+    StoreError(ErrorClass.TRANSIENT, "S3 says nothing of use: it will be tried again."),
+    *(
+        classify(Exception(text))
+        for text in ("", "reset by peer", "network unreachable", "incomplete message", "invalid HTTP version parsed")
+    ),
+    classify(OSError(5, "Input/output error")),
+    refusal(
+        400,
+        "InvalidRequest",
+        "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters",
+    ),
+]
+
+
+@pytest.mark.parametrize("name", ["credentials", "put", "region", "bucket", "storage class", "checksum"])
+def test_every_error_has_a_fix_that_is_an_action(name: str) -> None:
+    """All codes, all statuses, all that is no answer: whatever check it falls on."""
+    for error in ALL_ERRORS:
+        assert_is_a_fix(bucket_checks._fix(name, settings(), error))
+    assert len(ALL_ERRORS) > 450
+
+
+def test_no_finding_about_an_error_is_without_a_fix() -> None:
+    """Whole reports, at each error, before and after something was left out: a cross has an action, and only what was seen has a tick."""
+    for error in ALL_ERRORS:
+        for tried in (
+            trial(Attempt(None, False, error=error)),
+            trial(listing=error),
+            trial(Attempt(None, False, error=error), is_listed=True),
+            trial(Attempt("IA", True, error=error, with_tags=True, with_sse=True), Attempt(None, False, "x")),
+            trial(
+                Attempt("IA", False, error=error),
+                Attempt(None, False, "x"),
+                stored=error,
+                created_again=error,
+                listing=error,
+                described=error,
+            ),
+        ):
+            some = settings(S3_STORAGE_CLASS="IA", S3_SSE="AES256", S3_LIVE="true", S3_LIVE_RETENTION_DAYS="7")
+            findings = judge_bucket(some, tried, None)
+            assert [f.name for f in findings] == list(NAMES)
+            for finding in findings:
+                if finding.verdict in {Verdict.FAILED, Verdict.WARNING}:
+                    assert_is_a_fix(finding.fix)
+            if tried.error is not None:
+                ticked = {f.name for f in findings if f.verdict is Verdict.OK}
+                assert ticked <= ({"credentials", "bucket", "list"} if tried.is_listed else {"credentials"})
+                if "credentials" in ticked and not tried.is_listed:
+                    assert error.code in {"AccessDenied", "NoSuchBucket", "QuotaExceeded", "InvalidStorageClass"}
+
+
 @given(st.text(), st.sampled_from(["AccessDenied", "NoSuchBucket", "Odd", "InvalidArgument"]), st.integers(300, 599))
 def test_every_answer_of_s3_makes_two_sentences(message: str, code: str, status: int) -> None:
     """Whatever a server writes into its message."""
     error = refusal(status, code, message)
     assert seen_of(error).endswith(".")
-    assert advice_of(error).strip()
+    assert_is_a_fix(fix_of(error))
     assert blame(error) in {*NAMES, "clock", ""}
+
+
+def test_what_is_refused_is_found_by_leaving_it_out() -> None:
+    """The tag of B2 and R2, the tag of a key that may not tag, SSE; one cross, with the settings that it is about."""
+    some = settings(S3_CLIP_RETENTION_DAYS="7", S3_ARTIFACTS="snapshot,clip", S3_SSE="AES256")
+    for status, code, word in (
+        (400, "InvalidArgument", "Remove"),
+        (501, "NotImplemented", "Remove"),
+        (403, "AccessDenied", "s3:PutObjectTagging"),
+    ):
+        first = Attempt(None, False, error=refusal(status, code), with_tags=True, with_sse=True)
+        findings = by_name(
+            judge_bucket(some, trial(first, replace(first, error=None, etag="x", with_tags=False)), None)
+        )
+        assert [f.name for f in findings.values() if f.verdict is Verdict.FAILED] == ["tags"]
+        assert word in findings["tags"].fix
+        assert "S3_CLIP_RETENTION_DAYS" in findings["tags"].fix
+        assert bucket_checks._is_worth_another_try(first)
+        findings = by_name(judge_bucket(some, trial(first, replace(first, error=None, etag="x", with_sse=False)), None))
+        assert [f.name for f in findings.values() if f.verdict is Verdict.FAILED] == ["encryption"]
+
+
+def test_metadata_that_a_server_drops_is_worth_a_warning() -> None:
+    """It says what is lost with it."""
+    sent = {"event-id": "1", "sha256": "ab", "label": "x"}
+    for kept, verdict in (
+        (sent, Verdict.OK),
+        ({}, Verdict.WARNING),
+        ({"event-id": "1", "label": "X"}, Verdict.WARNING),
+    ):
+        described = Stored(2, "x", NOW, {**kept, "content-type": "application/json"})
+        finding = by_name(
+            judge_bucket(settings(), trial(Attempt(None, False, "x"), described=described, metadata=sent), None)
+        )["metadata"]
+        assert finding.verdict is verdict
+        assert verdict is Verdict.OK or "restore" in finding.seen
+    refused = trial(Attempt(None, False, "x"), described=refusal(403, "AccessDenied"), metadata=sent)
+    assert by_name(judge_bucket(settings(), refused, None))["metadata"].verdict is Verdict.SKIPPED
+
+
+def test_an_object_of_another_size_is_wrong() -> None:
+    """Whatever the ETag says."""
+    tried = trial(Attempt(None, False, "x"), described=Stored(1, "x", NOW, {}), stored=b"{}")
+    assert by_name(judge_bucket(settings(), tried, None))["checksum"].verdict is Verdict.FAILED
+
+
+def test_object_lock_is_told_where_it_can_be_asked_for() -> None:
+    assert judge_lock(LockSeen(is_on=True)).verdict is judge_lock(LockSeen(is_on=False)).verdict is Verdict.OK
+    assert judge_lock(LockSeen(why="Not allowed.")).verdict is Verdict.SKIPPED
+
+
+def test_another_region_is_one_cross() -> None:
+    """AWS said 301 to the unsigned request, so nothing was put; nothing is said of an S3 that does not answer."""
+    findings = judge_bucket(settings(S3_REGION="us-east-1"), trial(listing=redirected("eu-west-3")), "eu-west-3")
+    assert [f.name for f in findings if f.verdict is Verdict.FAILED] == ["region"]
+    assert findings[0].fix == "Set S3_REGION=eu-west-3."
+    assert not any(f.verdict is Verdict.OK for f in findings)
 
 
 # -- the way to S3 -----------------------------------------------------------------------------------------------------
@@ -207,6 +383,21 @@ def test_every_answer_of_s3_makes_two_sentences(message: str, code: str, status:
 def test_a_clock_may_be_a_minute_wrong(ahead: float, verdict: Verdict) -> None:
     """Above that it is a warning, above five minutes S3 refuses."""
     assert judge_clock(Reach(server_time=NOW, local_time=NOW + ahead)).verdict is verdict
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_login_page_is_no_s3(status: int) -> None:
+    """Its redirect is named without its query, nothing after it is tried; S3's own redirects are about the region."""
+    seen = Reach(("1.2.3.4",), status=status, location="https://sso.example.com/login")
+    findings = by_name(judge_way(ELSEWHERE, seen, NOW, has_bundle=False))
+    assert findings["answer"].verdict is Verdict.FAILED
+    assert "sso.example.com/login" in findings["answer"].seen
+    assert_is_a_fix(findings["answer"].fix)
+    assert not is_reachable(seen)
+    plain = replace(ELSEWHERE, is_tls=False)
+    assert "https://" in judge_answer(plain, replace(seen, location=f"https://{plain.host}/b")).fix
+    assert is_reachable(replace(seen, is_of_s3=True))
+    assert judge_answer(ELSEWHERE, replace(seen, is_of_s3=True)).verdict is Verdict.OK
 
 
 def test_a_server_without_a_date_is_no_failure() -> None:
@@ -266,6 +457,8 @@ def test_requests_go_where_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.delenv(name, raising=False)
     aws = endpoint_of(load({**MINIMAL, "S3_REGION": "eu-west-1"}).settings)
     assert (aws.host, aws.port, aws.path) == ("my-bucket.s3.eu-west-1.amazonaws.com", 443, "/")
+    with_path = endpoint_of(settings(S3_ENDPOINT_URL="https://x.supabase.co/storage/v1/s3"))
+    assert with_path.path == "/storage/v1/s3/my-bucket"
     own = endpoint_of(settings())
     assert (own.host, own.port, own.path, own.is_tls) == ("127.0.0.1", 9, "/my-bucket", False)
     monkeypatch.setenv("HTTP_PROXY", "http://me:pass-word@proxy.invalid:3128/")
@@ -334,7 +527,8 @@ def test_a_database_is_judged_by_what_it_holds(tmp_path: Path) -> None:
     assert judge_database(tmp_path, full, NOW, is_filtered=False).verdict is Verdict.OK
     assert judge_database(tmp_path, replace(full, with_snapshot=0), NOW, is_filtered=False).verdict is Verdict.WARNING
     unwanted = judge_database(tmp_path, replace(full, wanted=0), NOW, is_filtered=True)
-    assert "S3_CAMERAS" in unwanted.fix
+    assert (unwanted.verdict, "S3_CAMERAS" in unwanted.fix) == (Verdict.FAILED, True)
+    assert judge_database(tmp_path, replace(full, unfit=1), NOW, is_filtered=False).verdict is Verdict.WARNING
     assert judge_database(tmp_path, DatabaseSeen(0, 0, 0, None, ()), NOW, is_filtered=False).verdict is Verdict.OK
 
 
@@ -349,6 +543,7 @@ def test_a_database_is_judged_by_what_it_holds(tmp_path: Path) -> None:
         ("database is locked", "minute"),
         ("Permission denied", "user"),
         ("disk I/O error", "disk"),
+        ("database disk image is malformed", "backup"),
     ],
 )
 def test_each_database_error_has_its_own_fix(said: str, word: str, tmp_path: Path) -> None:
@@ -360,9 +555,17 @@ def test_each_database_error_has_its_own_fix(said: str, word: str, tmp_path: Pat
 
 
 def test_a_clips_folder_without_the_databases_pictures_is_suspicious(tmp_path: Path) -> None:
-    """It may belong to another Frigate; some missing files are normal."""
-    assert judge_clips(tmp_path, ClipsSeen(None, 1000, None, 20, 0)).verdict is Verdict.WARNING
-    assert judge_clips(tmp_path, ClipsSeen(None, 5, None, 20, 1)).verdict is Verdict.OK
+    """It may belong to another Frigate, or be a mount point without its share; single missing files are normal."""
+    assert "another Frigate" in judge_clips(tmp_path, ClipsSeen(None, 1000, None, 20, 0)).fix
+    for few in (
+        ClipsSeen(None, 5, None, 20, 1),
+        ClipsSeen(None, 3, None, 20, 3),
+        ClipsSeen(None, 60, None, 20, 20, 20, 2),
+        ClipsSeen(None, 9, None, 20, 14, 20, 20),
+    ):
+        finding = judge_clips(tmp_path, few)
+        assert (finding.verdict, "share mounted?" in finding.fix) == (Verdict.WARNING, True)
+    assert judge_clips(tmp_path, ClipsSeen(None, 5, None, 20, 18, 20, 20)).verdict is Verdict.OK
     assert judge_clips(tmp_path, ClipsSeen(None, 0)).verdict is Verdict.OK
     assert judge_clips(tmp_path, ClipsSeen(None, 1, "x cannot be read (Permission denied)")).verdict is Verdict.FAILED
 
@@ -440,7 +643,7 @@ def test_the_documentation_has_every_check_and_every_field() -> None:
     """docs/doctor.md is what programs are written against."""
     text = (Path(__file__).resolve().parents[2] / "docs" / "doctor.md").read_text()
     assert [
-        name for name in ("settings", *LOCAL, *OVER_HTTP, "recordings", *REMOTE) if f"| `{name}` |" not in text
+        name for name in ("settings", *LOCAL, *OVER_HTTP, "recordings", *REMOTE, *ALERTS) if f"| `{name}` |" not in text
     ] == []
     report = Report((failed("DNS", "No.", "Do."),), None).to_dict()
     fields = [*report, *(f"checks[].{name}" for name in report["checks"][0])]
@@ -462,6 +665,25 @@ def test_a_secret_that_a_server_sends_back_is_hidden() -> None:
     environ |= {"FRIGATE_DB_PATH": f"/nowhere/{MINIMAL['S3_SECRET_KEY']}"}
     found = list(Doctor(environ, lambda: NOW).findings())
     assert not any(MINIMAL["S3_SECRET_KEY"] in finding.seen + finding.fix for finding in found)
+
+
+def test_a_check_that_breaks_down_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever happens in one check, the report is whole otherwise, has an exit status, and holds no text of the error."""
+
+    def breaks(*_: object, **__: object) -> None:
+        raise KeyError(MINIMAL["S3_SECRET_KEY"])
+
+    monkeypatch.setattr(local_checks, "look_at_database", breaks)
+    monkeypatch.setattr(bucket_checks, "try_bucket", breaks)
+    with serving(_OldDate) as port:
+        environ = {**MINIMAL, "S3_ENDPOINT_URL": f"http://127.0.0.1:{port}", "S3_STATUS_LISTEN": "off"}
+        doctor = Doctor(environ, lambda: NOW)
+        findings = list(doctor.findings())
+    broken = [finding for finding in findings if "KeyError" in finding.seen]
+    assert [finding.name for finding in broken] == ["frigate", "bucket"]
+    assert doctor.report(findings).exit_status == 1
+    assert findings[-1].name == "status page"
+    assert not any(MINIMAL["S3_SECRET_KEY"] in finding.seen for finding in findings)
 
 
 def _closed_port() -> int:

@@ -10,7 +10,7 @@ from frigate_s3_mirror.documentation import TABLES
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "frigate_s3_mirror"
 LAYERS = [
-    {"runtime.untrusted", "runtime.atomic_write"},
+    {"runtime.untrusted", "runtime.atomic_write", "config.gate"},
     {
         "units",
         "providers",
@@ -37,7 +37,8 @@ LAYERS = [
     },
     {"setting_rules"},
     {"settings", "events", "scope", "s3_errors"},
-    {"environment", "frigate_api", "frigate_copy"},
+    {"config.spelling"},
+    {"environment", "frigate_api", "frigate_copy", "bucket_fixes"},
     {"addon_options", "keys", "lifecycle", "sources", "documentation", "policies", "command_line"},
     {"entries", "s3", "signed_requests", "api_files", "api_feed"},
     {"api_folder"},
@@ -62,7 +63,7 @@ LAYERS = [
     {"api_full_pass"},
     {"api_loop"},
     {"s3_snapshot_mirror", "status", "verify", "restore", "fleet"},
-    {"home_assistant", "announcer", "watchdog"},
+    {"home_assistant", "announcer", "watchdog", "filter_check"},
     {"mqtt", "notify", "live", "frigate_messages"},
     {"web.access", "web.connections", "web.chart", "web.metrics", "web.pictures", "web.remembered"},
     {"web.views"},
@@ -74,6 +75,7 @@ LAYERS = [
         "status_view",
         "verify_view",
         "fleet_view",
+        "alert_checks",
         "local_checks",
         "api_checks",
         "network_checks",

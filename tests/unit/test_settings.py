@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from frigate_s3_mirror.cli import effective
+from frigate_s3_mirror.config.spelling import effective
 from frigate_s3_mirror.environment import SettingsError, load
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.units import format_duration, format_size, parse_duration, parse_rate

@@ -1,0 +1,1 @@
+"""What the user may set: how it is read, checked and spelled."""
