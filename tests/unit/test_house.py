@@ -11,6 +11,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "frigate_s3_mirror"
 LAYERS = [
     {"runtime.untrusted", "runtime.atomic_write"},
+    {"ledger_schema", "state_folder"},
+    {"ledger_home"},
     {
         "units",
         "providers",
@@ -38,7 +40,7 @@ LAYERS = [
     {"settings", "events", "scope", "s3_errors"},
     {"environment", "frigate_api", "frigate_copy"},
     {"addon_options", "keys", "lifecycle", "sources", "documentation", "policies", "command_line"},
-    {"entries", "s3", "signed_requests", "api_files", "api_feed"},
+    {"entries", "destination", "s3", "signed_requests", "api_files", "api_feed"},
     {"api_folder"},
     {"frigate_access"},
     {"lifecycle_client", "abandoned", "s3_reading"},
