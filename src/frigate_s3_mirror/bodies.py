@@ -46,6 +46,8 @@ class BodyReader:
             raise SourceRefusedError(
                 f"its camera '{entry.event.camera}' or id '{entry.event.id}' is no name of Frigate's"
             )
+        if entry.source is None:
+            raise SourceRefusedError(f"no file of event {entry.event.id} was ever seen")
         return _of_file(*self._open(entry.source), entry.source)
 
     def _open(self, source: str) -> tuple[int, int]:

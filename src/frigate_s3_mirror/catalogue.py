@@ -6,7 +6,8 @@ quick as the first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger import REASON, Ledger
 from frigate_s3_mirror.lifecycle import State
+from frigate_s3_mirror.runtime import untrusted
+from frigate_s3_mirror.runtime.untrusted import RefusedValueError
 
 _COLUMNS = (
     "id, event_id, camera, label, kind, state, key, source, coalesce(start_time, happened_at), happened_at, uploaded_at, "
@@ -118,14 +121,14 @@ class Catalogue:
             values += [after.began_at, after.began_at, after.row]
         sql = f"""SELECT {_COLUMNS} FROM object INDEXED BY object_begun WHERE {" AND ".join(terms)}
                   ORDER BY {_BEGAN} DESC, id DESC LIMIT ?"""  # noqa: S608  # only fixed fragments are put together
-        found = [_picture(row) for row in self._connection.execute(sql, [*values, limit + 1])]
+        found = self._connection.execute(sql, [*values, limit + 1]).fetchall()
         shown = found[:limit]
-        return shown, Place(shown[-1].began_at, shown[-1].row) if len(found) > limit else None
+        return _pictures(shown), Place(shown[-1][8], shown[-1][0]) if len(found) > limit else None
 
     def event(self, event_id: str) -> list[Picture]:
         """All objects of an event but its clip, which can have hundreds; its snapshot first."""
         sql = f"SELECT {_COLUMNS} FROM object WHERE event_id = ? AND kind <> 'clip'"  # noqa: S608
-        found = [_picture(row) for row in self._connection.execute(sql, (event_id,))]
+        found = _pictures(self._connection.execute(sql, (event_id,)))
         return sorted(found, key=lambda picture: picture.kind != _PICTURE)
 
     def names(self) -> tuple[list[str], list[str]]:
@@ -178,8 +181,27 @@ def open_catalogue(ledger: Ledger) -> Iterator[Catalogue]:
         yield Catalogue(ledger)
 
 
-def _picture(row: Sequence[Any]) -> Picture:
-    values = list(row)
-    values[5] = State(values[5])
-    values[-1] = Event.from_json(values[-1]) if values[-1] else None
-    return Picture(*values)
+def _pictures(rows: Iterable[Sequence[Any]]) -> list[Picture]:
+    """Those of the rows that are some: on a damaged disk one row may be none, and the others are shown."""
+    pictures = []
+    for row in rows:
+        with contextlib.suppress(ValueError):
+            values = [
+                *row[:5],
+                State(row[5]),
+                *row[6:8],
+                untrusted.number(row[8]),
+                untrusted.number(row[9]),
+                *row[10:-1],
+                _event(row[-1]),
+            ]
+            pictures.append(Picture(*values))
+    return pictures
+
+
+def _event(text: str | None) -> Event | None:
+    """None also for a text that cannot be read: the picture is shown with what the other columns tell."""
+    try:
+        return Event.from_json(text) if text else None
+    except RefusedValueError:
+        return None

@@ -16,7 +16,7 @@ import typer
 from frigate_s3_mirror import __version__, recovery_commands
 from frigate_s3_mirror.command_line import EXIT_CONFIGURATION, Commands, fail, settings_or_exit
 from frigate_s3_mirror.ledger import Ledger
-from frigate_s3_mirror.ledger_file import FILE_NAME, LedgerError
+from frigate_s3_mirror.ledger_file import LedgerError
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.logs import logger
 
@@ -131,8 +131,8 @@ def status(
     def look() -> Status:
         try:
             return read_status(settings, time.time())
-        except LedgerError:
-            fail(f"There is no ledger in {settings.ledger_dir} yet; start the mirror first, or check S3_STATE_DIR.", 2)
+        except LedgerError as error:
+            fail(str(error), 2)
 
     if watch:
         _watch_status(look)
@@ -156,12 +156,12 @@ def retry_failed(
     ] = None,
 ) -> None:
     """Try failed and expired uploads again; a running service takes them up within seconds."""
-    ledger = Ledger(settings_or_exit().settings.ledger_dir / FILE_NAME)
-    if not ledger.path.exists():
-        fail(f"There is no ledger in {ledger.path.parent} yet; start the mirror first, or check S3_STATE_DIR.", 1)
+    ledger = Ledger.of(settings_or_exit().settings)
     try:
+        ledger.check_is_there()
         ledger.open()
-        taken = ledger.retry_failed(event_ids or ())
+        with ledger.in_words("written"):
+            taken = ledger.retry_failed(event_ids or ())
     except LedgerError as error:
         fail(str(error), 1)
     finally:

@@ -16,7 +16,6 @@ from frigate_s3_mirror.entries import Entry
 from frigate_s3_mirror.events import Event, Filters, event_of
 from frigate_s3_mirror.keys import clip_key_for, segment_name
 from frigate_s3_mirror.kinds import Kind
-from frigate_s3_mirror.ledger import DESTINATION
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.scan import JoinedDatabases
 from frigate_s3_mirror.settings import Settings
@@ -38,7 +37,7 @@ _MISSING = """
 SELECT {columns}, r.path, r.start_time, r.end_time
 FROM clip c JOIN frigate.event e ON e.id = c.id JOIN frigate.recordings r
   ON r.camera = c.camera AND r.start_time < c.ends AND r.start_time > c.begins - :longest_segment AND r.end_time > c.begins
-WHERE NOT EXISTS (SELECT 1 FROM object o WHERE o.event_id = c.id AND o.destination = :destination AND o.kind = 'clip'
+WHERE NOT EXISTS (SELECT 1 FROM object o WHERE o.event_id = c.id AND o.kind = 'clip'
                   AND o.part = strftime('%Y%m%dT%H%M%SZ', CAST(r.start_time AS INTEGER), 'unixepoch'))
 ORDER BY c.start_time DESC, r.start_time
 LIMIT :most
@@ -48,9 +47,9 @@ SELECT {columns} FROM clip c JOIN frigate.event e ON e.id = c.id
 WHERE c.end_time IS NOT NULL
   AND (c.ends + :patience < :now OR EXISTS (
         SELECT 1 FROM frigate.recordings r WHERE r.camera = c.camera AND r.start_time >= c.ends AND r.start_time < c.ends + :longest_segment))
-  AND EXISTS (SELECT 1 FROM object o WHERE o.event_id = c.id AND o.destination = :destination AND o.kind = 'clip'
+  AND EXISTS (SELECT 1 FROM object o WHERE o.event_id = c.id AND o.kind = 'clip'
               AND o.part <> '' AND o.state = 'uploaded')
-  AND NOT EXISTS (SELECT 1 FROM object o WHERE o.event_id = c.id AND o.destination = :destination AND o.kind = 'clip'
+  AND NOT EXISTS (SELECT 1 FROM object o WHERE o.event_id = c.id AND o.kind = 'clip'
                   AND (o.part = '' OR o.state = 'pending'))
 """
 _IN_REVIEW = """
@@ -115,7 +114,7 @@ class ClipScan(JoinedDatabases):
         filters, values = self._filters()
         sql = _WANTED.format(filters=filters, severity=self._severity()) + question.format(columns=self.table.columns)
         return self.rows(sql, {
-            **values, "since": since, "before": before, "now": now, "most": MOST, "destination": DESTINATION,
+            **values, "since": since, "before": before, "now": now, "most": MOST,
             "pre": self._settings.clip_pre, "post": self._settings.clip_post, "longest": self._settings.clip_max,
             "longest_segment": LONGEST_SEGMENT, "patience": ROW_PATIENCE,
         })  # fmt: skip
@@ -142,7 +141,7 @@ def _segment_entry(event: Event, segment: Segment, settings: Settings) -> Entry:
     name, seconds = segment_name(segment.start_time), segment.end_time - segment.start_time
     if segment.source is None or not event.is_named_safely:
         error = f"Its recording '{segment.path}' is no path of Frigate's; refused."
-        return Entry(0, event, Kind.CLIP, "", "", State.FAILED, segment.end_time, last_error=error, part=name)
+        return Entry(0, event, Kind.CLIP, None, None, State.FAILED, segment.end_time, last_error=error, part=name)
     key = clip_key_for(event, name, settings)
     source = f"{RECORDING}{segment.source}"
     return Entry(0, event, Kind.CLIP, source, key, State.PENDING, segment.end_time, part=name, seconds=seconds)

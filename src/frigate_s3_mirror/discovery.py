@@ -218,7 +218,7 @@ class Discovery:
         state, error = State.PENDING, None
         if source is None:
             step = after_search(happened_at, 0, now)
-            return Entry(0, event, kind, "", "", step.state, happened_at, next_attempt_at=step.next_attempt_at)
+            return Entry(0, event, kind, None, None, step.state, happened_at, next_attempt_at=step.next_attempt_at)
         if kind is Kind.CLEAN and snapshot is not None and source == snapshot.source:
             state, error = State.SKIPPED, "the clean copy is the snapshot itself"
         ending = {bodies.ROW_METADATA: "json", bodies.ROW_THUMBNAIL: "jpg"}.get(source) or source.rsplit(".", 1)[1]
@@ -243,4 +243,4 @@ class Discovery:
         """An entry that says why an event whose names could lead out of the folder is not touched."""
         error = f"Its camera '{event.camera}' or id '{event.id}' is no name of Frigate's; refused."
         happened_at = event.end_time or event.start_time
-        return Entry(0, event, Kind.SNAPSHOT, "", "", State.FAILED, happened_at, last_error=error)
+        return Entry(0, event, Kind.SNAPSHOT, None, None, State.FAILED, happened_at, last_error=error)

@@ -19,8 +19,10 @@ class Entry:
     row: int
     event: Event
     kind: Kind
-    source: str
-    key: str
+    source: str | None
+    """Where its content comes from; None while no file was ever seen, and for an event that was refused."""
+    key: str | None
+    """Its name in the bucket; None where there is no source. Nothing is never spelled ""."""
     state: State
     happened_at: float
     attempts: int = 0
@@ -30,6 +32,19 @@ class Entry:
     part: str = ""
     seconds: float | None = None
     """How long a segment is."""
+    was_uploaded: bool = False
+    """S3 had it before: it was queued again."""
+
+    @property
+    def object_key(self) -> str:
+        """The key of an entry that waits to be sent; the ledger holds no such entry without one.
+
+        Raises:
+            ValueError: it has none, because no file of it was ever seen.
+        """
+        if self.key is None:
+            raise ValueError(f"the entry of event {self.event.id} has no key")
+        return self.key
 
     @property
     def identity(self) -> tuple[str, Kind, str]:
@@ -51,6 +66,8 @@ class Outcome:
     sha256: str | None = None
     etag: str | None = None
     uploaded_at: float | None = None
+    source_modified_at: float | None = None
+    """Unix seconds: the file's time when it was read; a later change of the file can be told by it."""
     duration_seconds: float = 0.0
     is_queued_again: bool = False
     """It waits for S3 alone, and kept its place in the uploader's queue."""

@@ -11,13 +11,15 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from frigate_s3_mirror.database_words import cannot_be_read, is_no_database
+from frigate_s3_mirror.runtime import untrusted
+from frigate_s3_mirror.runtime.untrusted import RefusedValueError
 
 _COLUMNS = (
     "id",
@@ -65,19 +67,50 @@ class Event:
         return bool(_CAMERA.fullmatch(self.camera) and _EVENT_ID.fullmatch(self.id))
 
     def to_json(self) -> str:
-        """Compact JSON; the ledger keeps it, because Frigate may forget the row before the upload."""
+        """Compact JSON with named fields; the ledger keeps it, because Frigate may forget the row before the upload."""
         return json.dumps(
-            [self.id, self.camera, self.label, self.sub_label, self.start_time, self.end_time,
-             self.has_snapshot, self.zones, self.score, self.is_manual],
-            ensure_ascii=False, separators=(",", ":"),
-        )  # fmt: skip
+            {name: getattr(self, name) for name in _EVENT_FIELDS}, ensure_ascii=False, separators=(",", ":")
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Event:
-        """The event that `to_json` wrote."""
-        fields = json.loads(text)
-        fields[7] = tuple(fields[7])
-        return cls(*fields)
+        """Return the event that `to_json` wrote, in this version or another: unknown names are passed over.
+
+        Older versions wrote the values alone, in order.
+
+        Raises:
+            RefusedValueError: the text holds no event.
+        """
+        content = untrusted.parse_json(text)
+        if isinstance(content, list):
+            content = dict(zip(_EVENT_FIELDS, content, strict=False))
+        if not isinstance(content, dict):
+            raise RefusedValueError("is no event")
+        zones = content.get("zones") or ()
+        if not isinstance(zones, list | tuple):
+            raise RefusedValueError(f"{untrusted.shown(zones)} are no zones")
+        optional = {name: content.get(name) for name in ("sub_label", "end_time", "score")}
+        return cls(
+            id=untrusted.text(content.get("id")),
+            camera=untrusted.text(content.get("camera")),
+            label=untrusted.text(content.get("label", "")),
+            sub_label=None if optional["sub_label"] is None else untrusted.text(optional["sub_label"]),
+            start_time=untrusted.unix_time(content.get("start_time")),
+            end_time=None if optional["end_time"] is None else untrusted.unix_time(optional["end_time"]),
+            has_snapshot=_flag(content.get("has_snapshot", True)),
+            zones=tuple(untrusted.text(zone) for zone in zones),
+            score=None if optional["score"] is None else untrusted.number(optional["score"]),
+            is_manual=_flag(content.get("is_manual", False)),
+        )
+
+
+_EVENT_FIELDS = tuple(field.name for field in fields(Event))
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool | int):
+        raise RefusedValueError(f"{untrusted.shown(value)} is neither true nor false")
+    return bool(value)
 
 
 @dataclass(frozen=True, slots=True)

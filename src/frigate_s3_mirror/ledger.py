@@ -6,37 +6,51 @@ lost is found again in Frigate's table. One thread may use a Ledger at a time.
 
 from __future__ import annotations
 
+import contextlib
+import re
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
+from frigate_s3_mirror.destination import home_of
 from frigate_s3_mirror.entries import Entry, Outcome, Problem
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
-from frigate_s3_mirror.ledger_file import LedgerFile
+from frigate_s3_mirror.ledger_file import FILE_NAME, LedgerFile
+from frigate_s3_mirror.ledger_home import Home
 from frigate_s3_mirror.lifecycle import State
+from frigate_s3_mirror.logs import logger
+from frigate_s3_mirror.runtime import untrusted
+from frigate_s3_mirror.runtime.untrusted import RefusedValueError
+from frigate_s3_mirror.settings import Settings
 
-DESTINATION = "s3"
-_RECORD = """
-INSERT INTO object (destination, event_id, kind, camera, label, start_time, happened_at, event, source, key, state,
-                    next_attempt_at, last_error, recorded_at, part, seconds)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (event_id, destination, kind, part) DO UPDATE
-SET source = excluded.source, key = coalesce(object.key, excluded.key), state = excluded.state, event = excluded.event,
-    happened_at = excluded.happened_at, next_attempt_at = 0, deferrals = 0
-WHERE object.state IN ('awaited', 'absent') AND excluded.state IN ('pending', 'skipped')
+_VALUES = (
+    "event_id, kind, part, camera, label, start_time, happened_at, event, source, key, state, next_attempt_at, "
+    "last_error, recorded_at, seconds"
+)
+_RECORD = f"""
+INSERT INTO object ({_VALUES}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (event_id, kind, part) DO UPDATE
+SET camera = excluded.camera, label = excluded.label, start_time = excluded.start_time, event = excluded.event,
+    happened_at = excluded.happened_at, source = excluded.source, key = excluded.key, state = excluded.state,
+    attempts = 0, deferrals = 0, next_attempt_at = excluded.next_attempt_at, last_error = excluded.last_error,
+    seconds = excluded.seconds
+WHERE excluded.state IN ('pending', 'skipped')
+  AND (object.state IN ('awaited', 'absent', 'expired') OR (object.state = 'failed' AND object.key IS NULL AND object.event IS NOT NULL))
 RETURNING id
-"""
+"""  # noqa: S608
 _SETTLE = """
 UPDATE object SET state = ?, attempts = ?, deferrals = ?, next_attempt_at = ?, last_error = ?,
                   size_bytes = coalesce(?, size_bytes), sha256 = coalesce(?, sha256), etag = coalesce(?, etag),
-                  uploaded_at = coalesce(?, uploaded_at)
+                  uploaded_at = coalesce(?, uploaded_at), source_modified_at = coalesce(?, source_modified_at)
 WHERE id = ? AND state <> 'uploaded'
 """
 _ENTRY = (
-    "id, event, kind, source, key, state, happened_at, attempts, deferrals, next_attempt_at, last_error, part, seconds"
+    "id, event, kind, source, key, state, happened_at, attempts, deferrals, next_attempt_at, last_error, part, seconds, "
+    "uploaded_at, event_id, camera, label, start_time"
 )
 # A due time further ahead than any backoff comes from a clock that was set back since: it is due, too.
 _DUE = f"""SELECT {_ENTRY} FROM object
@@ -44,20 +58,30 @@ _DUE = f"""SELECT {_ENTRY} FROM object
            ORDER BY happened_at DESC LIMIT ?3"""  # noqa: S608
 _OLDEST = f"""SELECT {_ENTRY} FROM object WHERE state = 'pending' AND happened_at > ? AND kind <> 'clip'
               ORDER BY happened_at LIMIT ?"""  # noqa: S608
-_ADOPT = """
-INSERT INTO object (destination, event_id, kind, camera, label, start_time, happened_at, event, source, key, state,
-                    next_attempt_at, last_error, recorded_at, part, seconds, size_bytes, sha256, etag, uploaded_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (event_id, destination, kind, part) DO UPDATE
+_ADOPT = f"""
+INSERT INTO object ({_VALUES}, size_bytes, sha256, etag, uploaded_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (event_id, kind, part) DO UPDATE
 SET camera = excluded.camera, label = excluded.label, start_time = excluded.start_time, event = excluded.event,
     source = coalesce(object.source, excluded.source), key = excluded.key, state = 'uploaded', last_error = NULL,
     size_bytes = excluded.size_bytes, sha256 = excluded.sha256, etag = excluded.etag, uploaded_at = excluded.uploaded_at
 WHERE object.state <> 'uploaded' OR object.key IS NULL
+"""  # noqa: S608
+# What was queued again (uploaded_at tells) waits for its repair, whatever the list says.
+_IMPORT_UPLOADED = """
+INSERT INTO object (event_id, kind, happened_at, state, recorded_at) VALUES (?, ?, ?, 'uploaded', ?)
+ON CONFLICT (event_id, kind, part) DO UPDATE SET state = 'uploaded', last_error = NULL
+WHERE object.state NOT IN ('uploaded', 'skipped') AND object.uploaded_at IS NULL
 """
-_IMPORT = """
-INSERT OR IGNORE INTO object (destination, event_id, kind, happened_at, state, attempts, last_error, recorded_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+_IMPORT_FAILED = """
+INSERT OR IGNORE INTO object (event_id, kind, happened_at, state, attempts, last_error, recorded_at)
+VALUES (?, 'snapshot', ?, 'failed', ?, ?, ?)
 """
+_IS_WHOLE = "key IS NOT NULL AND source IS NOT NULL AND event IS NOT NULL"
+"""SQL: the entry has all that it takes to be sent."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_UNSTORABLE = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, ValueError, OverflowError)
+"""What SQLite and its driver raise for one value that cannot be stored; it says nothing about the others."""
 
 
 REASON = """replace(replace(coalesce(last_error, ''), coalesce(source, ''), 'The file'),
@@ -68,20 +92,61 @@ REASON = """replace(replace(coalesce(last_error, ''), coalesce(source, ''), 'The
 class Ledger(LedgerFile):
     """All entries of one state folder; opened once, used from one thread at a time."""
 
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the ledger of these settings, which is opened for their destination and no other."""
+        return cls(settings.ledger_dir / FILE_NAME, home_of(settings))
+
+    def __init__(self, path: Path, home: Home | None = None) -> None:
+        super().__init__(path, home)
+        self._odd: set[object] = set()
+
+    def open(self, *, read_only: bool = False, may_move: bool = False) -> None:
+        """Open, see LedgerFile, and tell of what changed since the last time. Raises LedgerError."""
+        super().open(read_only=read_only, may_move=may_move)
+        if self.home is not None and self.moved is not None:
+            logger().warning(
+                "S3 snapshot mirror: the destination changed from %s to %s: %d objects are sent again, as far as Frigate "
+                "still has them; the old rows are kept, and count again when the settings are changed back",
+                self.moved.before, self.home.destination, self.moved.to_send,
+            )  # fmt: skip
+        if self.home is not None and self.layout_before is not None:
+            logger().warning(
+                "S3 snapshot mirror: the layout of keys changed from %s to %s: it holds for snapshots from now on; what is "
+                "in the bucket or waits for it keeps its key",
+                self.layout_before, self.home.layout,
+            )  # fmt: skip
+        if self.left_behind:
+            logger().error(
+                "S3 snapshot mirror: %d entries of the older ledger could not be read and were left out; what Frigate still has of them is found again",
+                self.left_behind,
+            )
+
     # -- what the service does -------------------------------------------------------------------------------------
 
     def record(self, entries: Sequence[Entry], now: float) -> list[Entry]:
-        """Take in entries that are not known yet; an awaited or absent one becomes pending when its file came.
+        """Take in entries that are not known yet, and those whose file came after all: awaited, absent, lost, or refused.
+
+        One that cannot be stored is told and left out; it takes no other along.
 
         Returns those that were taken in, with their row numbers. Not durable by itself, see the module's text.
         """
         taken: list[Entry] = []
         with self._transaction(durable=False) as connection:
             for entry in entries:
-                row = connection.execute(_RECORD, _record_values(entry, now)).fetchone()
+                row = self._take(connection, entry, now)
                 if row is not None:
-                    taken.append(replace(entry, row=row[0]))
+                    taken.append(replace(entry, row=row))
         return taken
+
+    def _take(self, connection: sqlite3.Connection, entry: Entry, now: float) -> int | None:
+        """The only way in for what was found: the new row's number, None when nothing changed or it cannot be stored."""
+        try:
+            row = connection.execute(_RECORD, _record_values(entry, now)).fetchone()
+        except _UNSTORABLE as error:
+            self._tell_odd(entry.identity, entry.event.id, f"cannot be recorded ({error})")
+            return None
+        return None if row is None else int(row[0])
 
     def due(
         self, state: State, now: float, limit: int, known: frozenset[int] = frozenset(), *, clips: bool = False
@@ -90,8 +155,11 @@ class Ledger(LedgerFile):
 
         Pictures, or the parts of clips.
         """
-        rows = self.connection.execute(_DUE, (state, now, limit + len(known), clips))
-        return [_entry(row) for row in rows if row[0] not in known]
+        rows = self.connection.execute(_DUE, (state, now, limit + len(known), clips)).fetchall()
+        entries, odd = self._read_entries(row for row in rows if row[0] not in known)
+        if odd and state is not State.FAILED:
+            self._give_up(odd)
+        return entries
 
     def next_due(self, now: float, *, clips: bool = False) -> float | None:
         """Unix seconds of the earliest next attempt of a pending entry after `now`, or None."""
@@ -106,27 +174,30 @@ class Ledger(LedgerFile):
         An entry that could not be recorded (its row is negative: the disk was full) is recorded here.
         """
         with self._transaction(durable=any(o.state is not State.PENDING for o in outcomes)) as connection:
-            outcomes = [o if o.entry.row > 0 else self._record_late(connection, o) for o in outcomes]
-            connection.executemany(
-                _SETTLE,
-                [
-                    (o.state, o.attempts, o.deferrals, o.next_attempt_at, o.error, o.size_bytes, o.sha256, o.etag, o.uploaded_at, o.entry.row)
-                    for o in outcomes
-                ],
-            )  # fmt: skip
+            for outcome in outcomes:
+                self._settle_one(connection, outcome)
 
-    def _record_late(self, connection: sqlite3.Connection, outcome: Outcome) -> Outcome:
-        entry = outcome.entry
-        connection.execute(_RECORD, _record_values(entry, time.time())).fetchone()
+    def _settle_one(self, connection: sqlite3.Connection, o: Outcome) -> None:
+        try:
+            row = o.entry.row if o.entry.row > 0 else self._record_late(connection, o.entry)
+            values = (
+                o.state, o.attempts, o.deferrals, o.next_attempt_at, o.error, o.size_bytes, o.sha256, o.etag,
+                o.uploaded_at, o.source_modified_at, row,
+            )  # fmt: skip
+            connection.execute(_SETTLE, values)
+        except _UNSTORABLE as error:
+            self._tell_odd(o.entry.identity, o.entry.event.id, f"cannot be settled ({error})")
+
+    def _record_late(self, connection: sqlite3.Connection, entry: Entry) -> int | None:
+        self._take(connection, entry, time.time())
         row = connection.execute(
-            "SELECT id FROM object WHERE event_id = ? AND destination = ? AND kind = ? AND part = ?",
-            (entry.event.id, DESTINATION, entry.kind, entry.part),
+            "SELECT id FROM object WHERE event_id = ? AND kind = ? AND part = ?", entry.identity
         ).fetchone()
-        return replace(outcome, entry=replace(entry, row=row[0]))
+        return None if row is None else int(row[0])
 
     def oldest_pending_entries(self, after: float, limit: int) -> list[Entry]:
         """Pending pictures that happened after this (unix seconds), oldest first."""
-        return [_entry(row) for row in self.connection.execute(_OLDEST, (after, limit))]
+        return self._read_entries(self.connection.execute(_OLDEST, (after, limit)))[0]
 
     def release(self) -> None:
         """Make every pending entry due now that was only waiting for the service (after an outage)."""
@@ -145,14 +216,15 @@ class Ledger(LedgerFile):
             for event_id in event_ids or (None,):
                 rows = connection.execute(
                     f"""UPDATE object SET state = 'pending', attempts = 0, deferrals = 0, next_attempt_at = 0
-                        WHERE state IN ('failed', 'expired') AND source IS NOT NULL AND (?1 IS NULL OR event_id = ?1)
+                        WHERE state IN ('failed', 'expired') AND {_IS_WHOLE} AND (?1 IS NULL OR event_id = ?1)
                         AND (?2 IS NULL OR {REASON} = ?2) RETURNING event_id""",  # noqa: S608
                     (event_id, reason),
                 ).fetchall()
                 rows += connection.execute(
-                    "DELETE FROM object WHERE state = 'failed' AND source IS NULL AND (?1 IS NULL OR event_id = ?1) RETURNING event_id",
-                    (event_id,),
-                ).fetchall()  # imported without details: forgotten here, so that the scan finds it anew
+                    f"""DELETE FROM object WHERE state = 'failed' AND NOT ({_IS_WHOLE}) AND (?1 IS NULL OR event_id = ?1)
+                        AND (?2 IS NULL OR {REASON} = ?2) RETURNING event_id""",  # noqa: S608
+                    (event_id, reason),
+                ).fetchall()  # imported without details, or refused: forgotten here, so that the scan finds it anew
                 taken += [row[0] for row in rows]
         return sorted(set(taken))
 
@@ -160,14 +232,18 @@ class Ledger(LedgerFile):
         """These entries; those that were imported by name alone are left out."""
         marks = ",".join("?" * len(rows))
         sql = f"SELECT {_ENTRY} FROM object WHERE id IN ({marks}) AND event IS NOT NULL"  # noqa: S608
-        return [_entry(row) for row in self.connection.execute(sql, list(rows))]
+        return self._read_entries(self.connection.execute(sql, list(rows)))[0]
 
     def unmirrored(self) -> Iterator[Entry]:
         """Entries that should be in the bucket and are not, newest first."""
         sql = f"""SELECT {_ENTRY} FROM object WHERE state IN ('pending', 'failed', 'expired') AND event IS NOT NULL
                   ORDER BY happened_at DESC"""  # noqa: S608
         for row in self.connection.execute(sql):
-            yield _entry(row)
+            try:
+                yield _entry(row)
+            except ValueError:
+                with contextlib.suppress(ValueError):  # what the columns tell is enough to name it
+                    yield _entry([row[0], _event_of_columns(row).to_json(), *row[2:]])
 
     def uploaded_objects(
         self, condition: str, parameters: Sequence[object], kind: Kind
@@ -185,12 +261,15 @@ class Ledger(LedgerFile):
         return int(self.connection.execute(sql, [kind, *parameters]).fetchone()[0])
 
     def requeue(self, rows: Sequence[int]) -> None:
-        """Make uploaded entries pending again: the bucket does not have them (any more)."""
+        """Make uploaded entries pending again: the bucket does not have them (any more), or Frigate has something newer.
+
+        They remember that S3 had them: Entry.was_uploaded. One that lacks what it takes to be sent stays as it is.
+        """
+        sql = f"""UPDATE object SET state = 'pending', attempts = 0, deferrals = 0, next_attempt_at = 0, size_bytes = NULL,
+                         sha256 = NULL, etag = NULL, uploaded_at = coalesce(uploaded_at, recorded_at)
+                  WHERE id = ? AND {_IS_WHOLE}"""  # noqa: S608
         with self._transaction(durable=True) as connection:
-            connection.executemany(
-                "UPDATE object SET state = 'pending', attempts = 0, deferrals = 0, next_attempt_at = 0, etag = NULL WHERE id = ?",
-                [(row,) for row in rows],
-            )
+            connection.executemany(sql, [(row,) for row in rows])
 
     def adopt(self, outcomes: Sequence[Outcome], now: float) -> int:
         """Take in objects that the bucket has; what the ledger knows as uploaded with a key stays as it is.
@@ -198,25 +277,78 @@ class Ledger(LedgerFile):
         Returns how many were new.
         """
         with self._transaction(durable=True) as connection:
-            rows = [(*_record_values(o.entry, now), o.size_bytes, o.sha256, o.etag, o.uploaded_at) for o in outcomes]
-            return sum(connection.execute(_ADOPT, row).rowcount for row in rows)
+            return sum(self._adopt_one(connection, outcome, now) for outcome in outcomes)
+
+    def _adopt_one(self, connection: sqlite3.Connection, o: Outcome, now: float) -> int:
+        sha256 = (
+            o.sha256 if o.sha256 is not None and _SHA256.fullmatch(o.sha256) else None
+        )  # an object's metadata say it
+        try:
+            values = (*_record_values(o.entry, now), o.size_bytes, sha256, o.etag, o.uploaded_at)
+            return connection.execute(_ADOPT, values).rowcount
+        except _UNSTORABLE as error:
+            self._tell_odd(o.entry.identity, o.entry.event.id, f"cannot be taken in ({error})")
+            return 0
 
     def forget(self, rows: Sequence[int]) -> None:
         """Drop these entries."""
         with self._transaction(durable=False) as connection:
             connection.executemany("DELETE FROM object WHERE id = ?", [(row,) for row in rows])
 
-    def import_state(self, uploaded: Iterable[str], failed: dict[str, tuple[int, str]], now: float) -> tuple[int, int]:
-        """Take over ids from the text state files; returns how many uploaded and failed ones were new."""
+    def import_state(
+        self,
+        uploaded: Iterable[str],
+        failed: dict[str, tuple[int, str]],
+        now: float,
+        kind: Kind = Kind.SNAPSHOT,
+    ) -> tuple[int, int]:
+        """Take over ids from the text state files, uploads of this kind; returns how many of each were news."""
         with self._transaction(durable=True) as connection:
-            rows = ((DESTINATION, i, Kind.SNAPSHOT, time_of_id(i, now), State.UPLOADED, 0, None, now) for i in uploaded)
-            new_uploaded = connection.executemany(_IMPORT, rows).rowcount
+            rows = ((event_id, kind, time_of_id(event_id, now), now) for event_id in uploaded)
+            new_uploaded = connection.executemany(_IMPORT_UPLOADED, rows).rowcount
             rows_failed = [
-                (DESTINATION, i, Kind.SNAPSHOT, time_of_id(i, now), State.FAILED, count, error, now)
-                for i, (count, error) in failed.items()
+                (event_id, time_of_id(event_id, now), count, error, now) for event_id, (count, error) in failed.items()
             ]
-            new_failed = connection.executemany(_IMPORT, rows_failed).rowcount
+            new_failed = connection.executemany(_IMPORT_FAILED, rows_failed).rowcount
         return max(new_uploaded, 0), max(new_failed, 0)
+
+    # -- one odd row among good ones -------------------------------------------------------------------------------
+
+    @property
+    def odd_entries(self) -> int:
+        """How many entries were met that cannot be stored or read."""
+        return len(self._odd)
+
+    def _read_entries(self, rows: Iterable[Sequence[Any]]) -> tuple[list[Entry], list[tuple[int, str]]]:
+        """The entries, and apart from them rows that are none, with the reason."""
+        entries: list[Entry] = []
+        odd: list[tuple[int, str]] = []
+        for row in rows:
+            try:
+                entries.append(_entry(row))
+            except ValueError as error:
+                odd.append((row[0], f"Its entry in the ledger cannot be read: its event {error}."))
+                self._tell_odd(row[0], str(row[14]), f"cannot be read: its event {error}")
+        return entries, odd
+
+    def _give_up(self, odd: Sequence[tuple[int, str]]) -> None:
+        """Count odd rows as failed, so that people see them and nobody stumbles over them again."""
+        with (
+            contextlib.suppress(sqlite3.OperationalError, *_UNSTORABLE),
+            self._transaction(durable=False) as connection,
+        ):
+            connection.executemany(
+                "UPDATE object SET state = 'failed', last_error = ? WHERE id = ?", [(why, row) for row, why in odd]
+            )
+
+    def _tell_odd(self, name: object, event_id: str, what: str) -> None:
+        if name not in self._odd:
+            self._odd.add(name)
+            logger().error(
+                "S3 snapshot mirror: the ledger's entry of event=%s %s; the others go on",
+                untrusted.single_line(event_id),
+                untrusted.single_line(what),
+            )
 
     # -- what people and exports ask -------------------------------------------------------------------------------
 
@@ -225,7 +357,8 @@ class Ledger(LedgerFile):
         counts = dict.fromkeys(State, 0)
         sql = "SELECT state, count(*) FROM object WHERE (kind = 'clip') = ? GROUP BY state"
         for state, count in self.connection.execute(sql, (clips,)):
-            counts[State(state)] = count
+            if state in counts:
+                counts[State(state)] = count
         return counts
 
     def left(self) -> int:
@@ -276,6 +409,11 @@ class Ledger(LedgerFile):
         sql = "SELECT count(*) FROM object WHERE uploaded_at >= ? AND kind <> 'clip'"
         return int(self.connection.execute(sql, (since,)).fetchone()[0])
 
+    def count_uploaded_ids(self, kind: Kind) -> int:
+        """How many ids `uploaded_ids` gives."""
+        sql = "SELECT count(*) FROM object WHERE state = 'uploaded' AND kind = ?"
+        return int(self.connection.execute(sql, (kind,)).fetchone()[0])
+
     def uploaded_ids(self, kind: Kind) -> Iterator[str]:
         """Event ids whose object of this kind S3 has."""
         for row in self.connection.execute(
@@ -292,28 +430,37 @@ class Ledger(LedgerFile):
         return [
             Problem(row[0], row[1], row[2], State(row[3]), row[4], row[5], row[6])
             for row in self.connection.execute(sql, (*states, limit))
+            if row[3] in states
         ]
 
 
 def _record_values(entry: Entry, now: float) -> tuple[object, ...]:
+    """For `_VALUES`. What is nothing becomes NULL, however it was spelled."""
     event = entry.event
     return (
-        DESTINATION, event.id, entry.kind, event.camera, event.label, event.start_time, entry.happened_at,
-        event.to_json(), entry.source, entry.key, entry.state, entry.next_attempt_at, entry.last_error, now,
-        entry.part, entry.seconds,
+        event.id, entry.kind, entry.part, event.camera, event.label, event.start_time, entry.happened_at, event.to_json(),
+        entry.source or None, entry.key or None, entry.state, entry.next_attempt_at, entry.last_error, now, entry.seconds,
     )  # fmt: skip
 
 
 def _entry(row: Sequence[Any]) -> Entry:
+    """The entry of a row of `_ENTRY`. Raises ValueError for a row that is none."""
     return Entry(
-        row=row[0], event=Event.from_json(row[1]), kind=Kind(row[2]), source=row[3], key=row[4], state=State(row[5]),
-        happened_at=row[6], attempts=row[7], deferrals=row[8], next_attempt_at=row[9], last_error=row[10], part=row[11], seconds=row[12],
+        row=row[0], event=Event.from_json(row[1] or ""), kind=Kind(row[2]), source=row[3], key=row[4], state=State(row[5]),
+        happened_at=untrusted.number(row[6]), attempts=row[7], deferrals=row[8], next_attempt_at=untrusted.number(row[9]),
+        last_error=row[10], part=row[11], seconds=row[12], was_uploaded=row[13] is not None,
     )  # fmt: skip
+
+
+def _event_of_columns(row: Sequence[Any]) -> Event:
+    """What the row says of its event beside the JSON, which cannot be read."""
+    event_id, camera, label, start_time = row[14:18]
+    return Event(str(event_id), camera or "", label or "", None, start_time or 0.0, None, True, (), None, False)
 
 
 def time_of_id(event_id: str, otherwise: float | None = None) -> float:
     """The unix time that a Frigate event id begins with, else `otherwise` (now by default)."""
     try:
-        return float(event_id.split("-", 1)[0])
-    except ValueError:
+        return untrusted.unix_time(event_id.split("-", 1)[0])
+    except RefusedValueError:
         return time.time() if otherwise is None else otherwise

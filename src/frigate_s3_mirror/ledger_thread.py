@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,9 @@ from typing import Any
 from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.entries import Entry, Outcome
 from frigate_s3_mirror.ledger import Ledger
+from frigate_s3_mirror.ledger_file import is_damage
 from frigate_s3_mirror.lifecycle import State
+from frigate_s3_mirror.logs import logger
 
 
 class LedgerThread:
@@ -29,13 +32,8 @@ class LedgerThread:
         """The result of a ledger method, run in the ledger's thread."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError as error:
-            if self.damage is None:
-                self.damage = str(error)
-                self.ledger.suspect()
-                self.on_damage()
+        except sqlite3.Error as error:
+            self._look_at(error)
             raise
 
     def lane(self, *, clips: bool) -> Lane:
@@ -51,8 +49,28 @@ class LedgerThread:
         await self.call(self.ledger.release)
 
     def soon(self, function: Callable[..., object], *arguments: object) -> None:
-        """Run this after what is under way, and do not wait for it."""
-        asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+        """Run this after what is under way, and do not wait for it; what goes wrong is logged."""
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(self._pool, self._run_alone, loop, function, *arguments)
+
+    def _run_alone(self, loop: asyncio.AbstractEventLoop, function: Callable[..., object], *arguments: object) -> None:
+        """Outermost frame of a call that nobody waits for."""
+        try:
+            function(*arguments)
+        except Exception as error:  # noqa: BLE001  # told, and the next call goes on
+            logger().exception(
+                "S3 snapshot mirror: a call of the ledger failed (%s)", getattr(function, "__name__", function)
+            )
+            if isinstance(error, sqlite3.Error):
+                with contextlib.suppress(RuntimeError):  # the loop has ended, and the service with it
+                    loop.call_soon_threadsafe(self._look_at, error)
+
+    def _look_at(self, error: sqlite3.Error) -> None:
+        """Once the file itself is broken, the service must end."""
+        if is_damage(error) and self.damage is None:
+            self.damage = str(error)
+            self.ledger.suspect()
+            self.on_damage()
 
     def close(self) -> None:
         """Wait for what is under way."""

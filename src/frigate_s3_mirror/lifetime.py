@@ -12,6 +12,7 @@ from typing import IO
 
 from frigate_s3_mirror.ledger_file import LOCK_NAME, LedgerError
 from frigate_s3_mirror.logs import logger
+from frigate_s3_mirror.state_folder import make_private_file, make_private_folder
 
 
 class AlreadyRunningError(Exception):
@@ -33,7 +34,8 @@ class StateLock:
     def take(self) -> None:
         """Raises AlreadyRunningError or LedgerError with a sentence."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_private_folder(self._folder)
+            make_private_file(self._folder / LOCK_NAME)
             file = (self._folder / LOCK_NAME).open("a+", encoding="utf-8")
         except OSError as error:
             raise LedgerError(

@@ -34,7 +34,7 @@ from frigate_s3_mirror.finding import Finding, failed, ok, skipped, warning
 from frigate_s3_mirror.folders import folder_problem
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger import Ledger
-from frigate_s3_mirror.ledger_file import FILE_NAME, LedgerError
+from frigate_s3_mirror.ledger_file import FILE_NAME, LedgerError, OutdatedLedgerError
 from frigate_s3_mirror.runtime.untrusted import RefusedValueError, unix_time
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sources import (
@@ -455,6 +455,8 @@ def _ledger_there(path: Path) -> tuple[str | None, int | None]:
     try:
         ledger.open(read_only=True)
         ledger.counts()
+    except OutdatedLedgerError:
+        return None, path.stat().st_size
     except (LedgerError, sqlite3.Error, ValueError) as error:
         return (str(error) if isinstance(error, LedgerError) else f"The ledger {path} is damaged ({error})."), None
     finally:

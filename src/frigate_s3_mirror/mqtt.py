@@ -24,7 +24,7 @@ from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.entries import Outcome
 from frigate_s3_mirror.health import Condition
 from frigate_s3_mirror.ledger import Ledger
-from frigate_s3_mirror.ledger_file import FILE_NAME, LedgerError
+from frigate_s3_mirror.ledger_file import LedgerError
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.logs import logger
 from frigate_s3_mirror.settings import Settings
@@ -138,7 +138,7 @@ class HomeAssistantLink:
     def _look(self) -> str | None:
         """The state as JSON; None when the ledger cannot be read now, which others tell."""
         now = self._clock.now()
-        ledger = Ledger(self._settings.ledger_dir / FILE_NAME)
+        ledger = Ledger.of(self._settings)
         try:
             status = read_status(self._settings, now)
             ledger.open(read_only=True)
@@ -151,7 +151,7 @@ class HomeAssistantLink:
 
     def _retry_failed(self) -> None:
         """The same as the command `retry-failed`; the uploader finds them at its next look."""
-        ledger = Ledger(self._settings.ledger_dir / FILE_NAME)
+        ledger = Ledger.of(self._settings)
         try:
             ledger.open_beside()
             taken = ledger.retry_failed()

@@ -13,7 +13,6 @@ from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.keys import KeyParts, parse_key, recording_path
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger import Ledger, time_of_id
-from frigate_s3_mirror.ledger_file import FILE_NAME
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.lifetime import StateLock
 from frigate_s3_mirror.s3 import Listed, ObjectStore, Stored
@@ -31,11 +30,12 @@ def rebuild(settings: Settings, advance: Advance) -> tuple[int, int]:
     What the ledger knows already stays as it is. Raises AlreadyRunningError, LedgerError or StoreError.
     """
     store = ObjectStore(settings)
-    lock, ledger = StateLock(settings.ledger_dir), Ledger(settings.ledger_dir / FILE_NAME)
+    lock, ledger = StateLock(settings.ledger_dir), Ledger.of(settings)
     lock.take()
     try:
-        ledger.open()
-        return adopt(settings, store, ledger, advance)
+        ledger.open(may_move=True)
+        with ledger.in_words("written"):
+            return adopt(settings, store, ledger, advance)
     finally:
         ledger.close()
         lock.release()

@@ -81,6 +81,7 @@ def restore(
     Works without Frigate and without a ledger, then it needs s3:ListBucket; always s3:GetObject.
     Exit status: 0 all are there, 1 some could not be restored, 2 nothing could be done.
     """
+    from frigate_s3_mirror.ledger_file import LedgerError
     from frigate_s3_mirror.progress_bar import progress_on_stderr
     from frigate_s3_mirror.restore import Restoration
     from frigate_s3_mirror.s3_errors import StoreError
@@ -93,6 +94,8 @@ def restore(
             restored = restoration.run(lambda done, total: step("Restoring", done, total))
     except StoreError as error:
         fail(f"{error} Restoring needs s3:GetObject and s3:ListBucket, see `iam-policy --with-restore`.", 2)
+    except LedgerError as error:
+        fail(str(error), 2)
     except OSError as error:
         fail(f"{to} cannot be written ({error.strerror}); --to names another folder.", 2)
     for sentence in restored.refused:

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from frigate_s3_mirror.keys import parse_key
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger import Ledger, time_of_id
-from frigate_s3_mirror.ledger_file import FILE_NAME
+from frigate_s3_mirror.ledger_file import LedgerError
 from frigate_s3_mirror.s3 import ObjectStore, md5_of_etag
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.scope import Scope
@@ -64,7 +64,7 @@ class Restoration:
         self._store = ObjectStore(settings)
 
     def run(self, advance: Advance) -> Restored:
-        """Raises StoreError when the bucket cannot be listed, OSError when the folder cannot be written."""
+        """Raises StoreError when the bucket cannot be listed, OSError when the folder cannot be written, and LedgerError."""
         self._folder.mkdir(parents=True, exist_ok=True)
         items, total = self._items()
         restored = Restored()
@@ -84,23 +84,20 @@ class Restoration:
 
     def _items(self) -> tuple[Iterator[Item], int | None]:
         """From the ledger where there is one: it knows checksums and needs no listing."""
-        path = self._settings.ledger_dir / FILE_NAME
-        if not path.exists():
-            return self._listed(), None
-        ledger = Ledger(path)
-        ledger.open(read_only=True)
-        wanted, parameters = self._scope.sql()
-        total = sum(ledger.count_uploaded(wanted, parameters, kind) for kind in self._kinds)
-        return self._known(ledger), total
-
-    def _known(self, ledger: Ledger) -> Iterator[Item]:
         wanted, parameters = self._scope.sql()
         try:
+            with Ledger.of(self._settings).reading() as ledger:
+                total = sum(ledger.count_uploaded(wanted, parameters, kind) for kind in self._kinds)
+        except LedgerError:  # there is none, it is damaged, or it is about another bucket
+            return self._listed(), None
+        return self._known(), total
+
+    def _known(self) -> Iterator[Item]:
+        wanted, parameters = self._scope.sql()
+        with Ledger.of(self._settings).reading() as ledger:
             for kind in self._kinds:
                 for row in ledger.uploaded_objects(wanted, parameters, kind):
                     yield Item(*row)
-        finally:
-            ledger.close()
 
     def _listed(self) -> Iterator[Item]:
         for page in self._store.list(self._settings.path_prefix):

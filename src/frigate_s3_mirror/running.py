@@ -39,7 +39,7 @@ def running_events(settings: Settings, now: float) -> list[RunningEvent]:
     """Those with a live picture first, the newest of them first. Raises LedgerError."""
     found = _with_pictures(settings, now) if settings.live else {}
     if settings.has_clips:
-        with Ledger(settings.ledger_dir / FILE_NAME).reading() as ledger:
+        with Ledger.of(settings).reading() as ledger:
             for event_id, camera, label in ledger.connection.execute(_WITH_SEGMENTS, (now - _SILENCE,)).fetchall():
                 found.setdefault(event_id, RunningEvent(event_id, camera, label, None, 0))
             return [replace(event, segments=_segments(ledger, event.event_id)) for event in found.values()]

@@ -27,7 +27,6 @@ from frigate_s3_mirror.health_watch import HealthWatch
 from frigate_s3_mirror.heartbeat import Heartbeat
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger import Ledger
-from frigate_s3_mirror.ledger_file import FILE_NAME
 from frigate_s3_mirror.ledger_thread import LedgerThread
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.lifetime import End, StateLock
@@ -60,7 +59,7 @@ class Mirror:
         self.settings = settings
         self.clock = clock or SystemClock()
         self._store = store = store or ObjectStore(settings)
-        self.ledger = Ledger(settings.ledger_dir / FILE_NAME)
+        self.ledger = Ledger.of(settings)
         self._lock = StateLock(settings.ledger_dir)
         self._end = End()
         self._calls = LedgerThread(self.ledger, self.clock)
@@ -130,14 +129,22 @@ class Mirror:
     def open(self) -> None:
         """Take the state folder and open the ledger. Raises LedgerError or AlreadyRunningError with a sentence."""
         self._lock.take()
-        self.ledger.open()
+        self.ledger.open(may_move=True)
         if self.ledger.damaged_path is not None:
             logger().error(
                 "S3 snapshot mirror: the ledger was damaged and is kept as %s; a new one is made from the state files",
                 self.ledger.damaged_path,
             )
+        with self.ledger.in_words("used"):
+            self._take_stock()
+        self.spool.open()
+        if self.api is not None:
+            self.api.open()
+
+    def _take_stock(self) -> None:
+        """What the ledger lacks, and what the service before this one left unfinished."""
         imported = self._exports.import_into_ledger(self.clock.now())
-        if self.ledger.damaged_path is not None and not imported:
+        if (self.ledger.damaged_path is not None or self.ledger.was_empty) and not imported:
             self._adopt_from_bucket()
         if self.ledger.was_killed:
             most = self.settings.batch_size + 4 * self.settings.upload_threads  # newest first, so these it was
@@ -145,9 +152,6 @@ class Mirror:
             perhaps = [e for clips in (False, True) for e in self.ledger.due(State.PENDING, now, most, clips=clips)]
             self._sender.doubt(entry.row for entry in perhaps)
         self._perhaps_abandoned = self.ledger.pending_keys(clips=True)
-        self.spool.open()
-        if self.api is not None:
-            self.api.open()
         self._exports.write()
 
     def _adopt_from_bucket(self) -> None:

@@ -16,7 +16,6 @@ from typing import Any
 from frigate_s3_mirror.database_words import cannot_be_read, is_no_database
 from frigate_s3_mirror.events import Event, EventTable, Filters, FrigateError, database_uri, event_of, unreadable
 from frigate_s3_mirror.kinds import Kind
-from frigate_s3_mirror.ledger import DESTINATION
 
 PAGE_ROWS = 500
 _PAGE_END = "SELECT start_time FROM frigate.event WHERE start_time < ? ORDER BY start_time DESC LIMIT 1 OFFSET ?"
@@ -32,7 +31,7 @@ SELECT count(*), sum(o.state = 'uploaded'), sum(o.state = 'uploaded' AND o.sha25
        sum(o.state IN ('absent', 'awaited', 'skipped')),
        min(CASE WHEN o.state IS NULL OR o.state IN ('pending', 'failed', 'expired') THEN coalesce(e.end_time, e.start_time) END)
 FROM frigate.event e
-LEFT JOIN object o ON o.event_id = e.id AND o.destination = ? AND o.kind = 'snapshot'
+LEFT JOIN object o ON o.event_id = e.id AND o.kind = 'snapshot'
 WHERE e.start_time >= ? AND (e.end_time IS NOT NULL OR o.id IS NOT NULL) AND {wanted} AND {may_have_file}
 """
 
@@ -150,7 +149,7 @@ class FrigateScan(JoinedDatabases):
         if self._connection is None:
             self.ensure_open()
         sql = _PROOF.format(wanted=self._filter, may_have_file=self.table.may_have_file)
-        rows = self.rows(sql, [DESTINATION, since, *self._filter_parameters])
+        rows = self.rows(sql, [since, *self._filter_parameters])
         count, uploaded, verified, fileless, oldest = rows[0]
         return Proof(count - (fileless or 0), uploaded or 0, verified or 0, oldest)
 
@@ -169,8 +168,8 @@ class FrigateScan(JoinedDatabases):
         sql = f"""
             SELECT {self.table.columns} FROM frigate.event e
             WHERE {condition} AND {self._filter} AND {self.table.may_have_file}
-              AND (SELECT count(*) FROM object o WHERE o.event_id = e.id AND o.destination = ? AND o.kind IN ({marks})) < ?
+              AND (SELECT count(*) FROM object o WHERE o.event_id = e.id AND o.kind IN ({marks})) < ?
             ORDER BY e.start_time DESC
         """  # noqa: S608  # only fixed fragments are put together; values are parameters
-        rows = self.rows(sql, [*parameters, *self._filter_parameters, DESTINATION, *self._kinds, len(self._kinds)])
+        rows = self.rows(sql, [*parameters, *self._filter_parameters, *self._kinds, len(self._kinds)])
         return [event_of(row) for row in rows]

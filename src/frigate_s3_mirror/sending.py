@@ -79,9 +79,9 @@ class Sender:
         etag, is_checked = self._put(self._upload(entry, body))
         acknowledged_at = self._clock.now()
         if isinstance(body.content, bytes):
-            self._check_etag(etag, entry.key, body.content)
+            self._check_etag(etag, entry.object_key, body.content)
         elif body.parts_etag is not None:
-            self._check_parts(etag, entry.key, body.parts_etag)
+            self._check_parts(etag, entry.object_key, body.parts_etag)
         outcome = self._done(entry, body, etag, acknowledged_at, started)
         return outcome if is_checked else replace(outcome, sha256=None)
 
@@ -90,10 +90,10 @@ class Sender:
         if entry.part and entry.seconds is not None:
             metadata["seconds"] = f"{entry.seconds:.3f}"
         return Upload(
-            key=entry.key,
+            key=entry.object_key,
             body=body.content,
             size_bytes=body.size_bytes,
-            content_type=CONTENT_TYPES[entry.key.rsplit(".", 1)[1]],
+            content_type=CONTENT_TYPES[entry.object_key.rsplit(".", 1)[1]],
             metadata=metadata,
             storage_class=self._storage_class,
             tags=policies.tags(entry.kind.value, self._settings),
@@ -113,7 +113,7 @@ class Sender:
     def _stored_before(self, entry: Entry, body: Body) -> Stored | None:
         """The object, when it is there with this very content; None for any other answer, also for "you may not look"."""
         try:
-            there = self._store.describe(entry.key)
+            there = self._store.describe(entry.object_key)
         except StoreError:
             return None
         is_ours = there.size_bytes == body.size_bytes and there.metadata.get("sha256") == body.sha256
@@ -122,7 +122,7 @@ class Sender:
 
     def retry_after(self, entry: Entry) -> float | None:
         """Seconds for which the server wants to be left alone, when it says so."""
-        return self._store.retry_after(entry.key)
+        return self._store.retry_after(entry.object_key)
 
     def _put(self, upload: Upload) -> tuple[str, bool]:
         """The ETag, and whether the content is known to be ours.

@@ -61,9 +61,9 @@ class Spool:
         """How much is kept; a hard link costs nothing as long as Frigate has the file, too, but is counted."""
         return sum(self._sizes.values())
 
-    def holds(self, source: str) -> bool:
+    def holds(self, source: str | None) -> bool:
         """Whether this source is kept."""
-        return kept_name(source) in self._sizes
+        return source is not None and kept_name(source) in self._sizes
 
     def keep(self, entry: Entry) -> bool:
         """Keep the entry's file; returns whether it is kept. What is not a file needs no keeping."""
@@ -88,9 +88,9 @@ class Spool:
             raise SourceVanishedError(source)
         return open_source(self.folder, kept_name(source))
 
-    def drop(self, source: str) -> None:
+    def drop(self, source: str | None) -> None:
         """S3 has it: keep it no longer."""
-        if self.holds(source):
+        if source is not None and self.holds(source):
             with self._lock:
                 self._remove(kept_name(source))
 

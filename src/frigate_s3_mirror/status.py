@@ -11,7 +11,7 @@ from frigate_s3_mirror.entries import Problem
 from frigate_s3_mirror.events import Filters, FrigateError
 from frigate_s3_mirror.health import Health
 from frigate_s3_mirror.ledger import Ledger
-from frigate_s3_mirror.ledger_file import FILE_NAME, LOCK_NAME
+from frigate_s3_mirror.ledger_file import LOCK_NAME
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.running import running_events
 from frigate_s3_mirror.scan import FrigateScan, Proof
@@ -61,7 +61,7 @@ class Status:
 def read_status(settings: Settings, now: float) -> Status:
     """Look at the ledger and at Frigate's table. Raises LedgerError with a sentence when there is no ledger."""
     ledger_dir = settings.ledger_dir
-    with Ledger(ledger_dir / FILE_NAME).reading() as ledger:
+    with Ledger.of(settings).reading() as ledger:
         facts = ledger.facts()
         counts = ledger.counts()
         oldest = ledger.oldest_pending()

@@ -338,7 +338,7 @@ class Uploader:
             entry.attempts,
             entry.deferrals,
             0.0,
-            f"{entry.source.removeprefix(RECORDING)} vanished before it was uploaded.",
+            f"{(entry.source or 'Its file').removeprefix(RECORDING)} vanished before it was uploaded.",
         )
 
     def _refused(self, entry: Entry, error: StoreError) -> Outcome:

@@ -112,9 +112,11 @@ class Verification:
 
     def run(self, *, deep: bool = False, repair: bool = False) -> Verdict:
         """Compare; with `deep` every object is downloaded and hashed, with `repair` what can be sent again is queued."""
-        Ledger(self._ledger_path).check_is_there()
+        ledger = Ledger.of(self._settings)
+        with ledger.reading():
+            pass  # it is there, and about this bucket
         verdict = Verdict()
-        with tempfile.TemporaryDirectory(prefix="frigate-s3-mirror-") as folder:
+        with ledger.in_words(), tempfile.TemporaryDirectory(prefix="frigate-s3-mirror-") as folder:
             connection = sqlite3.connect(f"file:{folder}/listing.db", uri=True, isolation_level=None)
             try:
                 self._load_listing(connection)
@@ -200,7 +202,7 @@ class Verification:
 
     def _look_at_frigate(self, verdict: Verdict) -> None:
         """Events with a file that the ledger does not know as uploaded."""
-        with Ledger(self._ledger_path).reading() as ledger:
+        with Ledger.of(self._settings).reading() as ledger:
             for entry in ledger.unmirrored():
                 if self._scope.holds(entry.event.start_time, entry.event.camera, entry.event.label):
                     detail = entry.last_error or f"is {entry.state}"
@@ -223,7 +225,7 @@ class Verification:
         broken = [d for d in verdict.differences if d.trouble in {Trouble.MISSING, Trouble.DIFFERENT}]
         if not broken:
             return
-        ledger = Ledger(self._ledger_path)
+        ledger = Ledger.of(self._settings)
         ledger.open()
         try:
             for start in range(0, len(broken), _PAGE):
@@ -240,7 +242,7 @@ class Verification:
     def _has_file(self, entry: Entry) -> bool:
         """Whether Frigate still has what the entry was made from; what is made from the ledger is always there."""
         files: Files = self._frigate.pictures
-        source = entry.source
+        source = entry.source or ""
         if source.startswith(RECORDING):
             files, source = self._frigate.recordings, source.removeprefix(RECORDING)
         elif ":" in source:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import CAMERAS, MakeMirror
+from conftest import CAMERAS, MakeMirror, WatchedTarget
 from frigate_s3_mirror.demo.progress import expected_key
 from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
@@ -47,13 +47,15 @@ def test_every_version_of_frigate_is_mirrored_byte_for_byte(
         conserved(s3, events)
 
 
-def test_a_second_run_sends_nothing(rclone: Target, frigate: SimulatedFrigate, mirror_for: MakeMirror) -> None:
+def test_a_second_run_sends_nothing(
+    rclone_proxy: WatchedTarget, frigate: SimulatedFrigate, mirror_for: MakeMirror
+) -> None:
     """What the ledger holds is never sent again, not even to a server that is gone."""
     finished(frigate, 5)
-    mirror = mirror_for(frigate, rclone)
+    mirror = mirror_for(frigate, rclone_proxy)
     assert mirror.command("run", "--once").returncode == 0
-    mirror.environment["S3_ENDPOINT_URL"] = "http://127.0.0.1:9"
-    again = mirror.command("run", "--once")
+    with rclone_proxy.proxy.refusing():
+        again = mirror.command("run", "--once")
     assert again.returncode == 0, again.stdout
     assert "upload done" not in again.stdout
 

@@ -45,7 +45,7 @@ def snapshot(event: Event = EVENT) -> Entry:
 
 
 def sent(entry: Entry, at: float = 140.0) -> Outcome:
-    return Outcome(entry, State.UPLOADED, 1, 0, 0.0, size_bytes=1000, sha256="s", etag="e", uploaded_at=at)
+    return Outcome(entry, State.UPLOADED, 1, 0, 0.0, size_bytes=1000, sha256="5" * 64, etag="e", uploaded_at=at)
 
 
 def test_a_clip_is_its_segments_and_what_is_missing(ledger: Ledger) -> None:
@@ -85,7 +85,7 @@ def test_hundreds_of_segments_do_not_flood_the_pages(ledger: Ledger) -> None:
     other = replace(EVENT, id="200.5-abcdef")
     parts = ledger.record([*(part(n) for n in range(300)), *(part(n, other) for n in range(3)), snapshot()], 0.0)
     broken = [
-        Outcome(entry, State.FAILED, 1, 0, 0.0, f"{entry.source.removeprefix('recording:')} is empty (0 bytes).")
+        Outcome(entry, State.FAILED, 1, 0, 0.0, f"{str(entry.source).removeprefix('recording:')} is empty (0 bytes).")
         for entry in parts[:-1]
     ]
     ledger.settle([*broken, sent(parts[-1])])

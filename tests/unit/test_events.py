@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sqlite3
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frigate_s3_mirror.events import Event, Filters, FrigateDatabase, FrigateError, event_of, parse_file_name
+from frigate_s3_mirror.runtime import untrusted
+from frigate_s3_mirror.runtime.untrusted import RefusedValueError
 
 cameras = st.from_regex(r"[a-zA-Z0-9_-]{1,40}", fullmatch=True)
 event_ids = st.from_regex(r"[0-9]{9,10}(\.[0-9]{1,6})?-[a-z0-9]{6}", fullmatch=True)
@@ -33,13 +38,60 @@ def test_other_names_are_nobodys(name: str) -> None:
     assert parse_file_name(name) is None
 
 
-@given(st.text(), st.text() | st.none(), st.floats(allow_nan=False), st.lists(st.text()), st.booleans())
-def test_an_event_survives_the_ledgers_json(
-    label: str, sub: str | None, start: float, zones: list[str], manual: bool
-) -> None:
-    """What goes into the ledger comes out alike."""
-    event = Event("1.5-abcdef", "cam", label, sub, start, None, True, tuple(zones), 0.5, manual)
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=80)
+times = st.floats(untrusted.EARLIEST_TIME, untrusted.LATEST_TIME, exclude_max=True)
+finite = st.floats(allow_nan=False, allow_infinity=False)
+events = st.builds(
+    Event, id=texts, camera=texts, label=texts, sub_label=texts | st.none(), start_time=times, end_time=times | st.none(),
+    has_snapshot=st.booleans(), zones=st.lists(texts).map(tuple), score=finite | st.none(), is_manual=st.booleans(),
+)  # fmt: skip
+
+
+@given(events)
+def test_an_event_survives_the_ledgers_json(event: Event) -> None:
+    """What the gate lets in comes out of the ledger alike, and its fields bear their names."""
     assert Event.from_json(event.to_json()) == event
+    assert list(json.loads(event.to_json())) == [field.name for field in fields(Event)]
+
+
+@given(events, st.dictionaries(texts.map("x-{}".format), st.integers()))
+def test_an_event_of_another_version_is_read(event: Event, more: dict[str, int]) -> None:
+    """Values in order, which older ones wrote; names that only newer ones know; and what is lacking takes its default."""
+    named = json.loads(event.to_json())
+    assert Event.from_json(json.dumps(list(named.values()))) == event
+    assert Event.from_json(json.dumps(named | more)) == event
+    least = {name: named[name] for name in ("id", "camera", "start_time")}
+    expected = Event(event.id, event.camera, "", None, event.start_time, None, True, (), None, False)
+    assert Event.from_json(json.dumps(least)) == expected
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@given(events, st.sampled_from([field.name for field in fields(Event)]), json_values)
+def test_an_event_of_nonsense_is_refused(event: Event, name: str, value: object) -> None:
+    """One wrong field, or text that is no JSON: an event with fields of their types, or a refusal, and nothing else."""
+    for text in (json.dumps(json.loads(event.to_json()) | {name: value}), json.dumps(value), event.to_json()[:-1]):
+        try:
+            found = Event.from_json(text)
+        except RefusedValueError:
+            continue
+        assert math.isfinite(found.start_time + (found.end_time or 0.0) + (found.score or 0.0) * 0)
+        assert all(isinstance(zone, str) for zone in (found.id, found.camera, found.label, *found.zones))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", "7", '{"id":"a"}', "[" * 100_000, '["a","b","c",null,1e999,null,true,[],null,false]'],
+)
+def test_text_that_is_no_event_is_refused(text: str) -> None:
+    """Also what is nested too deeply, and what holds no finite time."""
+    with pytest.raises(RefusedValueError):
+        Event.from_json(text)
 
 
 def test_odd_json_in_a_row_is_no_error() -> None:

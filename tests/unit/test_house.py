@@ -9,85 +9,35 @@ from frigate_s3_mirror.documentation import TABLES
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "frigate_s3_mirror"
-LAYERS = [
-    {"runtime.untrusted", "runtime.atomic_write", "config.gate"},
-    {
-        "units",
-        "providers",
-        "kinds",
-        "database_words",
-        "ledger_file",
-        "api_login",
-        "api_rows",
-        "api_pages",
-        "api_expected",
-        "clip_windows",
-        "folders",
-        "clock",
-        "retry",
-        "trouble",
-        "pacer",
-        "health",
-        "broker_errors",
-        "logs",
-        "progress_bar",
-        "stretches",
-        "finding",
-        "frigate_s3_patcher",
-    },
-    {"setting_rules"},
-    {"settings", "events", "scope", "s3_errors"},
-    {"config.spelling"},
-    {"environment", "frigate_api", "frigate_copy", "bucket_fixes"},
-    {"addon_options", "keys", "lifecycle", "sources", "documentation", "policies", "command_line"},
-    {"entries", "s3", "signed_requests", "api_files", "api_feed"},
-    {"api_folder"},
-    {"frigate_access"},
-    {"lifecycle_client", "abandoned", "s3_reading"},
-    {"ledger", "observers"},
-    {"state_files", "scan", "sending", "inotify_eye", "spool"},
-    {"bodies", "uploader", "exports", "ledger_thread", "lifetime", "clips"},
-    {
-        "discovery",
-        "heartbeat",
-        "reports",
-        "rebuild",
-        "catalogue",
-        "clip_catalogue",
-        "broker",
-        "live_plan",
-        "live_ledger",
-        "clip_scan",
-    },
-    {"scan_loop", "clip_loop", "api_clip_feed", "running", "health_watch"},
-    {"api_full_pass"},
-    {"api_loop"},
-    {"s3_snapshot_mirror", "status", "verify", "restore", "fleet"},
-    {"home_assistant", "announcer", "watchdog", "filter_check"},
-    {"mqtt", "notify", "live", "frigate_messages"},
-    {"web.access", "web.connections", "web.chart", "web.metrics", "web.pictures", "web.remembered"},
-    {"web.views"},
-    {"web.clips", "web.picture_pages"},
-    {"web.app"},
-    {"web.server"},
-    {"companions"},
-    {
-        "status_view",
-        "verify_view",
-        "fleet_view",
-        "alert_checks",
-        "local_checks",
-        "api_checks",
-        "network_checks",
-        "bucket_checks",
-        "clip_checks",
-    },
-    {"doctor"},
-    {"doctor_view"},
-    {"recovery_commands"},
-    {"cli", "addon"},
-    {"__main__"},
-]
+ONLY_IN = {
+    "obstore": {"s3", "s3_errors", "s3_reading", "storage", "doctor"},
+    "starlette": {"web"},
+    "uvicorn": {"web"},
+    "paho": {"alert_checks", "broker", "frigate_messages", "mqtt"},
+    "apprise": {"notify"},
+    "typer": {"cli", "command_line", "recovery_commands"},
+}
+"""Who may know a library; a package stands for all of its modules."""
+NEVER = {
+    "runtime": {""},
+    "config": {"ledger", "s3", "web", "discovery", "uploader"},
+    "frigate_s3_patcher": {""},
+    "events": {"ledger", "s3", "settings"},
+    "ledger": {"s3", "uploader", "discovery"},
+    "discovery": {"uploader", "s3"},
+    "uploader": {"discovery", "web"},
+    "s3_snapshot_mirror": {"web", "cli"},
+}
+"""Whom a module must not import ("": nothing of ours), because it must not know that there is such a thing."""
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the program but the demo's, by its dotted name below the package."""
+    return {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+        for path in PACKAGE.rglob("*.py")
+        if path.stem != "__init__" and PACKAGE / "demo" not in path.parents
+    }
 
 
 def imports_of(module: Path) -> set[str]:
@@ -103,15 +53,41 @@ def imports_of(module: Path) -> set[str]:
     return names
 
 
-def test_imports_go_down_the_layers_only() -> None:
-    """Every module is in a layer and imports nothing of its own or of a higher one."""
-    level = {name: number for number, layer in enumerate(LAYERS) for name in layer}
-    for module in PACKAGE.rglob("*.py"):
-        if module.stem == "__init__" or PACKAGE / "demo" in module.parents:
-            continue
-        own = ".".join(module.relative_to(PACKAGE).with_suffix("").parts)
-        upward = {name for name in imports_of(module) if level[name] >= level[own]}
-        assert not upward, f"{own} imports {upward}"
+def libraries_of(module: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").split(".")[0])
+    return names
+
+
+def test_no_imports_go_in_a_circle() -> None:
+    """There is an order in which each module imports only those before it."""
+    left = {name: imports_of(path) & set(modules()) for name, path in modules().items()}
+    while left:
+        free = {name for name, imported in left.items() if not imported & set(left)}
+        assert free, f"these import each other: {sorted(left)}"
+        for name in free:
+            del left[name]
+
+
+def test_modules_do_not_know_what_is_none_of_their_business() -> None:
+    """What the docstrings say of them, for those where it matters most."""
+    for name, path in modules().items():
+        for part in (name, name.split(".")[0]):
+            imported = {found.split(".")[0] for found in imports_of(path)} - ({part} if "." in name else set())
+            banned = NEVER.get(part, set())
+            assert not (imported if "" in banned else imported & banned), f"{name} imports {sorted(imported)}"
+
+
+def test_libraries_are_known_in_their_own_place_only() -> None:
+    """Replacing one touches few modules."""
+    for name, path in modules().items():
+        for library, known_in in ONLY_IN.items():
+            if library in libraries_of(path):
+                assert name in known_in or name.split(".")[0] in known_in, f"{name} imports {library}"
 
 
 def test_the_tables_are_what_the_code_says() -> None:

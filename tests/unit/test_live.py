@@ -154,7 +154,7 @@ def send(live: LiveLedger, number: int) -> None:
     live.done(event(number).id, given_number, 9, f"sha-{given_number}", float(number))
 
 
-def final(ledger: Ledger, number: int, sha256: str | None = "s") -> None:
+def final(ledger: Ledger, number: int, sha256: str | None = "5" * 64) -> None:
     entry = Entry(0, event(number), Kind.SNAPSHOT, "a.jpg", "key", State.PENDING, float(number))
     (taken,) = ledger.record([entry], 0.0)
     ledger.settle([Outcome(taken, State.UPLOADED, 0, 0, 0.0, size_bytes=1, sha256=sha256, etag="e", uploaded_at=1.0)])

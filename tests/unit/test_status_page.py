@@ -38,7 +38,7 @@ def entry(number: int, camera: str = "cam", label: str = "car", *, at: float | N
 
 
 def uploaded(taken: Entry, at: float) -> Outcome:
-    return Outcome(taken, State.UPLOADED, 1, 0, 0.0, size_bytes=10, sha256="s", etag="e", uploaded_at=at)
+    return Outcome(taken, State.UPLOADED, 1, 0, 0.0, size_bytes=10, sha256="5" * 64, etag="e", uploaded_at=at)
 
 
 def test_the_pages_are_all_pictures_once_newest_first(ledger: Ledger) -> None:

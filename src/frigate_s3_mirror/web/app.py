@@ -33,7 +33,7 @@ from frigate_s3_mirror import __version__
 from frigate_s3_mirror.catalogue import Catalogue, Wanted, open_catalogue
 from frigate_s3_mirror.health import Health
 from frigate_s3_mirror.ledger import Ledger
-from frigate_s3_mirror.ledger_file import FILE_NAME, LedgerError
+from frigate_s3_mirror.ledger_file import LedgerError
 from frigate_s3_mirror.running import running_events
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.settings import Settings
@@ -354,7 +354,7 @@ class StatusApp:
         return None
 
     def _ledger(self) -> Ledger:
-        return Ledger(self.settings.ledger_dir / FILE_NAME)
+        return Ledger.of(self.settings)
 
     def _catalogue(self) -> contextlib.AbstractContextManager[Catalogue]:
         return open_catalogue(self._ledger())

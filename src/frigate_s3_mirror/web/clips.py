@@ -17,7 +17,6 @@ from frigate_s3_mirror.clip_catalogue import KnownSegment, began_at, clip_of, kn
 from frigate_s3_mirror.clips import ClipPart, clip_parts, playlist
 from frigate_s3_mirror.keys import CONTENT_TYPES
 from frigate_s3_mirror.ledger import Ledger
-from frigate_s3_mirror.ledger_file import FILE_NAME
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sources import SourceRefusedError, SourceUnreachableError, SourceVanishedError
@@ -125,7 +124,7 @@ class ClipPages:
         return name if at is None else clock_time(at, self._zone).split()[-1]
 
     def _ledger(self) -> AbstractContextManager[Ledger]:
-        return Ledger(self._settings.ledger_dir / FILE_NAME).reading()
+        return Ledger.of(self._settings).reading()
 
 
 def _answer(stretch: Stretch, *, is_part: bool) -> Response:

@@ -35,7 +35,7 @@ class PicturePages:
 
     def objects(self, event_id: str) -> list[Picture]:
         """All objects of an event but its clip, its snapshot first. Raises LedgerError."""
-        with open_catalogue(Ledger(self._settings.ledger_dir / FILE_NAME)) as catalogue:
+        with open_catalogue(Ledger.of(self._settings)) as catalogue:
             return catalogue.event(event_id)
 
     def while_it_ran(self, event_id: str) -> list[LivePicture]:
