@@ -6,7 +6,6 @@ seconds after the segment was closed: a row means a whole file.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,12 @@ from frigate_s3_mirror.ledger import DESTINATION
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.scan import JoinedDatabases
 from frigate_s3_mirror.settings import Settings
-from frigate_s3_mirror.sources import RECORDING
+from frigate_s3_mirror.sources import RECORDING, recording_source
 
 LONGEST_SEGMENT = 600.0
 """Seconds; Frigate discards longer ones (MAX_SEGMENT_DURATION)."""
 ROW_PATIENCE = 120.0
 """Seconds after a clip's end for which its last segments may still come, where no later one shows that all are there."""
-_SOURCE = re.compile(r"(?:^|/)(\d{4}-\d\d-\d\d/\d\d/[a-zA-Z0-9_-]+/\d\d\.\d\d\.mp4)$")
 _WANTED = """
 WITH clip AS (
     SELECT e.id, e.camera, e.start_time, e.end_time, e.start_time - :pre AS begins,
@@ -74,8 +72,7 @@ class Segment:
     @property
     def source(self) -> str | None:
         """Below the recordings folder, wherever that is mounted here; None for a path that is none of Frigate's."""
-        match = _SOURCE.search(self.path)
-        return match[1] if match else None
+        return recording_source(self.path)
 
 
 class ClipScan(JoinedDatabases):

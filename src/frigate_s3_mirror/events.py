@@ -10,8 +10,8 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
@@ -194,13 +194,20 @@ class RefusedRowError(Exception):
 class Rows:
     """What was read: the events, and the rows that are none."""
 
-    events: list[Event]
-    refused: list[RefusedRowError]
+    events: list[Event] = field(default_factory=list)
+    refused: list[RefusedRowError] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Event]:
+        """Go through the events alone."""
+        return iter(self.events)
+
+    def __len__(self) -> int:
+        return len(self.events)
 
 
 def read_rows(rows: Iterable[Sequence[Any]]) -> Rows:
     """Pass rows through the gate, each for itself: no row that is refused takes others along."""
-    found = Rows([], [])
+    found = Rows()
     for row in rows:
         try:
             found.events.append(event_of(row))

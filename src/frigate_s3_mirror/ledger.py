@@ -93,6 +93,11 @@ class Ledger(LedgerFile):
         rows = self.connection.execute(_DUE, (state, now, limit + len(known), clips))
         return [_entry(row) for row in rows if row[0] not in known]
 
+    def entries_after(self, state: State, row: int, limit: int) -> list[Entry]:
+        """Return entries in this state with a number above this, in their order: a page of all of them."""
+        sql = f"SELECT {_ENTRY} FROM object WHERE state = ? AND id > ? AND event IS NOT NULL ORDER BY id LIMIT ?"  # noqa: S608
+        return [_entry(found) for found in self.connection.execute(sql, (state, row, limit))]
+
     def next_due(self, now: float, *, clips: bool = False) -> float | None:
         """Unix seconds of the earliest next attempt of a pending entry after `now`, or None."""
         sql = """SELECT min(next_attempt_at) FROM object
