@@ -41,7 +41,9 @@ def _on_disk(settings: Settings) -> FrigateAccess:
         DiskFolder(settings.clips_dir, expected=partial(expected_pictures, settings, "clips folder")),
         DiskFiles(recordings),
         DiskFolder(
-            recordings, "recordings folder", "FRIGATE_RECORDINGS_DIR",
+            recordings,
+            "recordings folder",
+            "FRIGATE_RECORDINGS_DIR",
             expected=partial(expected_recordings, settings, "recordings folder"),
         ),
     )

@@ -174,7 +174,9 @@ class FrigateScan(JoinedDatabases):
     def refused(self) -> list[Refused]:
         """What was refused so far, each with Frigate's row as it is now. Raises FrigateError."""
         rows = self.rows(_REFUSED.format(columns=self.table.columns))
-        return [Refused(row[0], row[1], Kind(row[2]), row[3] or "", row[4:] if row[4] is not None else None) for row in rows]
+        return [
+            Refused(row[0], row[1], Kind(row[2]), row[3] or "", row[4:] if row[4] is not None else None) for row in rows
+        ]
 
     def proof(self, since: float) -> Proof:
         """What is mirrored of the events that started after this (unix seconds), from both tables alone.

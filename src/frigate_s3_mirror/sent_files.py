@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any
 
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
@@ -17,7 +18,9 @@ _SAME_START = 1.0
 _SETTLED_SECONDS = 2.0
 """A file that changed this lately may be about to change again."""
 _COLUMNS = "o.id, o.event_id, o.kind, o.state, o.source, o.camera, o.start_time, o.size_bytes"
-_OF_EVENT = "SELECT {columns} FROM object o WHERE o.event_id = ? AND o.state IN ('uploaded', 'expired') AND o.kind <> 'clip'"
+_OF_EVENT = (
+    "SELECT {columns} FROM object o WHERE o.event_id = ? AND o.state IN ('uploaded', 'expired') AND o.kind <> 'clip'"
+)
 _LATELY = """SELECT {columns} FROM object o WHERE o.uploaded_at >= ? AND o.state = 'uploaded' AND o.kind <> 'clip'
              ORDER BY o.uploaded_at DESC LIMIT 1000"""
 
@@ -91,5 +94,5 @@ def _columns(connection: sqlite3.Connection) -> str:
     return f"{_COLUMNS}, {'o.source_modified_at' if 'source_modified_at' in there else 'NULL'}"
 
 
-def _sent(rows: Iterable[tuple[object, ...]]) -> list[Sent]:
-    return [Sent(*row[:2], Kind(row[2]), State(row[3]), *row[4:]) for row in rows]  # type: ignore[arg-type]
+def _sent(rows: Iterable[Sequence[Any]]) -> list[Sent]:
+    return [Sent(row[0], row[1], Kind(row[2]), State(row[3]), *row[4:]) for row in rows]

@@ -42,7 +42,7 @@ LAYERS = [
     {"frigate_access"},
     {"lifecycle_client", "abandoned", "s3_reading"},
     {"ledger", "observers"},
-    {"state_files", "scan", "sending", "inotify_eye", "spool"},
+    {"state_files", "scan", "sending", "inotify_eye", "spool", "second_look", "sent_files"},
     {"bodies", "uploader", "exports", "ledger_thread", "lifetime", "clips"},
     {
         "discovery",
