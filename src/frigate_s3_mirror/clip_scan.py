@@ -186,7 +186,7 @@ def segment_of(row: Sequence[object]) -> Segment:
     if not 0 <= end_time - start_time <= LONGEST_SEGMENT:
         raise RefusedValueError(f"its times {start_time:.3f} to {end_time:.3f} are not those of one segment")
     if recording_source(path) is None:
-        raise RefusedValueError(f"'{untrusted.any_text(path, longest=200)}' is no path of Frigate's")
+        raise RefusedValueError(f"{untrusted.shown(path)} is no path of Frigate's")
     return Segment(path, start_time, end_time)
 
 

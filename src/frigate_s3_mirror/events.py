@@ -258,12 +258,16 @@ def _essential(value: object, what: str, gate: Callable[[object], _Value]) -> _V
 
 
 def _refusal(row: Sequence[Any], reason: str) -> RefusedRowError:
-    event_id = "(no id)" if row[0] in (None, "") else untrusted.any_text(row[0], longest=100)
-    camera, start_time = untrusted.any_text(row[1], longest=100), _time(row[4])
+    event_id = "(no id)" if row[0] in (None, "", b"") else _showable(row[0])
+    camera, start_time = _showable(row[1]), _time(row[4])
     if start_time is None:
         start_time = _time(event_id.split("-", 1)[0]) or 0.0
     label = _optional_text(row[2]) or ""
     return RefusedRowError(reason, Event(event_id, camera, label, None, start_time, None, False, (), None, False))
+
+
+def _showable(value: object) -> str:
+    return untrusted.any_text(untrusted.single_line(untrusted.any_text(value)), longest=100)
 
 
 def _facts(data: object) -> dict[str, Any]:
