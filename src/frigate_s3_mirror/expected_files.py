@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -30,23 +29,23 @@ FACT = "trusted_folders"
 """The ledger's fact that remembers them: name -> [device, inode, unix seconds]."""
 _LOOKED_FOR, _FEWEST = 24, 4
 _NEWEST_EVENTS = 2000  # rows that are read at most to find them
-_SETTLED_SECONDS = 5.0
-"""A file this fresh may still be on its way."""
+_HAS_ENDED = "typeof(e.end_time) IN ('real', 'integer')"
+"""Frigate writes the end into the row after it has closed the file."""
 # A row that Frigate itself ended after a crash (start + 30 s) seldom has a file, so it tells nothing.
 _LISTED = f"""
 SELECT e.id, e.camera FROM event e
-WHERE e.has_snapshot = 1 AND e.end_time < ?1 AND abs(e.end_time - e.start_time - 30) > 0.001 AND {PASSES_GATE}
+WHERE e.has_snapshot = 1 AND {_HAS_ENDED} AND abs(e.end_time - e.start_time - 30) > 0.001 AND {PASSES_GATE}
 ORDER BY e.start_time DESC LIMIT {_LOOKED_FOR}
 """  # noqa: S608  # only fixed fragments are put together
 _SEEN = f"""
-SELECT o.source FROM (SELECT e.id, e.start_time FROM event e WHERE e.has_snapshot = 1 AND e.end_time < ?1
+SELECT o.source FROM (SELECT e.id, e.start_time FROM event e WHERE e.has_snapshot = 1 AND {_HAS_ENDED}
                       ORDER BY e.start_time DESC LIMIT {_NEWEST_EVENTS}) n
 CROSS JOIN ledger.object o ON o.event_id = n.id
-WHERE o.kind = 'snapshot' AND o.state IN ('uploaded', 'pending', 'failed') AND o.source LIKE '%.%' AND o.happened_at < ?2
+WHERE o.kind = 'snapshot' AND o.state IN ('uploaded', 'pending', 'failed') AND o.source LIKE '%.%' AND o.happened_at < ?
 ORDER BY n.start_time DESC LIMIT {_LOOKED_FOR}
 """  # noqa: S608
 _RECORDINGS = f"""
-SELECT path FROM recordings WHERE end_time < ?1 AND start_time < ?2 ORDER BY start_time DESC LIMIT {_LOOKED_FOR}
+SELECT path FROM recordings WHERE start_time < ? ORDER BY start_time DESC LIMIT {_LOOKED_FOR}
 """  # noqa: S608
 
 
@@ -90,26 +89,24 @@ def _look(settings: Settings, folder: Path, name: str, identity: Identity, ask: 
 
 
 def _ask_for_pictures(connection: sqlite3.Connection, trusted: Trusted | None, is_same: bool) -> list[Sequence[str]]:  # noqa: FBT001
-    settled = time.time() - _SETTLED_SECONDS
     if trusted is not None:
         before = float("inf") if is_same else trusted.at
-        seen = [(source,) for (source,) in connection.execute(_SEEN, (settled, before)) if "/.." not in source]
+        seen = [(source,) for (source,) in connection.execute(_SEEN, (before,)) if "/.." not in source]
         if is_same or len(seen) >= _FEWEST:
             return list(seen)
-    rows = connection.execute(_LISTED, (settled,))
+    rows = connection.execute(_LISTED)
     return [candidates_of(camera, event_id, Kind.SNAPSHOT) for event_id, camera in rows]
 
 
 def _ask_for_recordings(connection: sqlite3.Connection, trusted: Trusted | None, is_same: bool) -> list[Sequence[str]]:  # noqa: FBT001
     if not connection.execute("SELECT 1 FROM main.sqlite_master WHERE name = 'recordings'").fetchone():
         return []
-    settled = time.time() - _SETTLED_SECONDS
     ask = partial(connection.execute, _RECORDINGS)
     if trusted is not None and not is_same:
-        found = _recordings(ask((settled, trusted.at)))
+        found = _recordings(ask((trusted.at,)))
         if len(found) >= _FEWEST:
             return found
-    return _recordings(ask((settled, float("inf"))))
+    return _recordings(ask((float("inf"),)))
 
 
 def _recordings(rows: Iterable[Sequence[object]]) -> list[Sequence[str]]:

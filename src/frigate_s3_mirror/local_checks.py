@@ -25,14 +25,15 @@ from frigate_s3_mirror.events import (
     FrigateDatabase,
     FrigateError,
     database_uri,
-    event_of,
     parse_file_name,
+    read_rows,
 )
 from frigate_s3_mirror.finding import Finding, failed, ok, skipped, warning
 from frigate_s3_mirror.folders import folder_problem
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.ledger_file import FILE_NAME, LedgerError
+from frigate_s3_mirror.runtime import untrusted
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sources import (
     DiskPictures,
@@ -86,12 +87,13 @@ def look_at_database(settings: Settings, now: float) -> DatabaseSeen:
     condition, parameters = filters.sql()
     try:
         with contextlib.closing(sqlite3.connect(database_uri(path), uri=True, timeout=5.0)) as connection:
+            connection.text_factory = untrusted.decoded
             table = EventTable.of(connection)
             events, with_snapshot, newest, wanted = connection.execute(
                 _COUNTS.format(wanted=condition), parameters
             ).fetchone()
             rows = connection.execute(_NEWEST.format(columns=table.columns), (now, _SAMPLE))
-            sample = tuple(event_of(row) for row in rows)
+            sample = tuple(read_rows(rows))
     except sqlite3.Error as error:
         raise FrigateError(f"Frigate's database {path} cannot be read ({error}).") from error
     return DatabaseSeen(int(events), int(with_snapshot), int(wanted), newest, sample)
@@ -194,8 +196,10 @@ def judge_clips(clips_dir: Path, seen: ClipsSeen) -> Finding:
     if seen.sampled == 0:
         return ok("clips folder", told)
     share = f"{told} Of the newest {_count(seen.sampled, 'event')} with a snapshot, {seen.sampled_found} have a file."
-    if seen.sampled_found == 0:
-        return warning("clips folder", share, f"This may be another Frigate's folder. {_CLIPS_FIX}")
+    if 4 * seen.sampled_found < seen.sampled:
+        return warning(
+            "clips folder", share, f"This may be another Frigate's folder, or its share is not mounted. {_CLIPS_FIX}"
+        )
     return ok("clips folder", share)
 
 
