@@ -259,9 +259,9 @@ def _essential(value: object, what: str, gate: Callable[[object], _Value]) -> _V
 
 def _refusal(row: Sequence[Any], reason: str) -> RefusedRowError:
     event_id = "(no id)" if row[0] in (None, "", b"") else _showable(row[0])
-    camera, start_time = _showable(row[1]), _time(row[4])
+    camera, start_time = _showable(row[1]), untrusted.time_or_none(row[4])
     if start_time is None:
-        start_time = _time(event_id.split("-", 1)[0]) or 0.0
+        start_time = untrusted.time_or_none(event_id.split("-", 1)[0]) or 0.0
     label = _optional_text(row[2]) or ""
     return RefusedRowError(reason, Event(event_id, camera, label, None, start_time, None, False, (), None, False))
 
@@ -309,15 +309,8 @@ def _first_number(*values: object) -> float | None:
 def _end(value: object, start_time: float) -> float | None:
     if value is None:
         return None
-    end = _time(value)
+    end = untrusted.time_or_none(value)
     return start_time if end is None else end
-
-
-def _time(value: object) -> float | None:
-    try:
-        return untrusted.unix_time(value)
-    except RefusedValueError:
-        return None
 
 
 def database_uri(path: Path) -> str:

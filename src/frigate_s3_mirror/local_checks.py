@@ -96,7 +96,7 @@ def look_at_database(settings: Settings, now: float) -> DatabaseSeen:
             sample = tuple(read_rows(rows))
     except sqlite3.Error as error:
         raise FrigateError(f"Frigate's database {path} cannot be read ({error}).") from error
-    return DatabaseSeen(int(events), int(with_snapshot), int(wanted), newest, sample)
+    return DatabaseSeen(int(events), int(with_snapshot), int(wanted), untrusted.time_or_none(newest), sample)
 
 
 def judge_database(path: Path, seen: DatabaseSeen | FrigateError, now: float, *, is_filtered: bool) -> Finding:
@@ -196,9 +196,9 @@ def judge_clips(clips_dir: Path, seen: ClipsSeen) -> Finding:
     if seen.sampled == 0:
         return ok("clips folder", told)
     share = f"{told} Of the newest {_count(seen.sampled, 'event')} with a snapshot, {seen.sampled_found} have a file."
-    if 4 * seen.sampled_found < seen.sampled:
+    if seen.sampled_found == 0:
         return warning(
-            "clips folder", share, f"This may be another Frigate's folder, or its share is not mounted. {_CLIPS_FIX}"
+            "clips folder", share, f"This may be another Frigate's folder. {_CLIPS_FIX}"
         )
     return ok("clips folder", share)
 

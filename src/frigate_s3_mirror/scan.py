@@ -189,7 +189,7 @@ class FrigateScan(JoinedDatabases):
         sql = _PROOF.format(wanted=self._filter, may_have_file=self.table.may_have_file)
         rows = self.rows(sql, [since, *self._filter_parameters])
         count, uploaded, verified, fileless, oldest = rows[0]
-        return Proof(count - (fileless or 0), uploaded or 0, verified or 0, _time(oldest))
+        return Proof(count - (fileless or 0), uploaded or 0, verified or 0, untrusted.time_or_none(oldest))
 
     def forgettable(self, after_row: int, happened_before: float) -> tuple[list[tuple[int, str]], int | None]:
         """Settled entries older than this that Frigate no longer has, among the next ten pages of the ledger.
@@ -219,10 +219,3 @@ def _bound(start_time: object, before: float) -> float | None:
     except RefusedValueError:
         return None
     return bound if bound < before else None
-
-
-def _time(value: object) -> float | None:
-    try:
-        return None if value is None else untrusted.unix_time(value)
-    except RefusedValueError:
-        return None

@@ -55,7 +55,7 @@ def test_once_mirrors_all_but_the_refused_row(
 ) -> None:
     """One odd row among twenty good ones: it comes to an end, and says which one was refused and why."""
     events = ended(frigate, 21)
-    change(frigate, f"UPDATE event SET {assignment} WHERE id = ?", value, events[10].id)
+    change(frigate, f"UPDATE event SET {assignment} WHERE id = ?", value, events[10].id)  # noqa: S608
     done = mirror_for(frigate, rclone).command("run", "--once")
     assert "Traceback" not in done.stdout + done.stderr
     assert done.returncode == (0 if is_sent else 1), done.stdout

@@ -58,9 +58,8 @@ def insert(connection: sqlite3.Connection, values: Sequence[object]) -> None:
     marks = []
     bound: list[object] = []
     for value in values:
-        is_raw = isinstance(value, str) and not value.isascii()
-        marks.append("CAST(? AS TEXT)" if is_raw else "?")
-        bound.append(value.encode("utf-8", "surrogateescape") if is_raw else value)  # type: ignore[union-attr]
+        marks.append("CAST(? AS TEXT)" if isinstance(value, str) else "?")
+        bound.append(value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value)
     connection.execute(f"INSERT INTO event ({', '.join(COLUMNS)}) VALUES ({', '.join(marks)})", bound)  # noqa: S608
 
 
@@ -378,7 +377,7 @@ def test_one_odd_recording_or_event_leaves_the_other_segments(column: str, value
         connection.execute(f"CREATE TABLE event ({', '.join(COLUMNS)})")
         connection.execute("CREATE TABLE recordings (id, camera, path, start_time, end_time)")
         insert(connection, [f"{NOW}-abcdef", "yard", "car", None, NOW, NOW + 200, 1, None, None, None])
-        odd = [f"{NOW}-oddone", "yard", "car", None, NOW, NOW + 200, 1, None, None, None]
+        odd: list[object] = [f"{NOW}-oddone", "yard", "car", None, NOW, NOW + 200, 1, None, None, None]
         odd[COLUMNS.index(column if column != "path" else "id")] = value
         insert(connection, odd)
         for n in range(21):

@@ -74,6 +74,14 @@ def unix_time(value: object) -> float:
     return seconds
 
 
+def time_or_none(value: object) -> float | None:
+    """Return `unix_time` of the value, None where it is none."""
+    try:
+        return unix_time(value)
+    except RefusedValueError:
+        return None
+
+
 def text(value: object, *, longest: int = LONGEST_TEXT) -> str:
     """Return text that can be stored, sent and shown as UTF-8; numbers become their usual spelling.
 
