@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import stat
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,7 +32,16 @@ from frigate_s3_mirror.ledger_thread import LedgerThread
 from frigate_s3_mirror.lifecycle import State, Verdict, after_search, judge
 from frigate_s3_mirror.logs import logger
 from frigate_s3_mirror.scan import FrigateScan, Refused
-from frigate_s3_mirror.sent_files import Change, Sent, change_of, is_of_another_event, is_settled, sent_of, sent_since
+from frigate_s3_mirror.sent_files import (
+    Change,
+    Sent,
+    change_of,
+    file_of,
+    is_of_another_event,
+    is_settled,
+    sent_of,
+    sent_since,
+)
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sources import Found, Pictures, candidates
 
@@ -410,27 +418,19 @@ class Discovery:
             await self._take_up_again(event, sent)
             return
         for entry in sent:
-            if change := change_of(entry, self._file_of(entry)):
+            if change := change_of(entry, file_of(entry, self.pictures)):
                 await self._send_again(entry, change)
 
     async def _look_at_sent(self, since: float) -> None:
         """What was sent lately is compared with its file, because its last closing may have come during the upload."""
+        if self.pictures.path("") is None:
+            return  # over Frigate's API each look would be a request
         now = self.clock.now()
         sent: list[Sent] = await self.calls.call(lambda: sent_since(self.calls.ledger.connection, since))
         for entry in sent:
-            found = self._file_of(entry)
+            found = file_of(entry, self.pictures)
             if found is not None and is_settled(found, now) and (change := change_of(entry, found)):
                 await self._send_again(entry, change)
-
-    def _file_of(self, sent: Sent) -> Found | None:
-        path = self.pictures.path(sent.source) if sent.source and sent.is_file else None
-        if path is None:
-            return None
-        try:
-            status = path.lstat()
-        except OSError:
-            return None
-        return Found(sent.source or "", status.st_mtime, status.st_size, stat.S_ISLNK(status.st_mode))
 
     async def _send_again(self, sent: Sent, change: Change) -> None:
         what = {

@@ -93,10 +93,13 @@ class Ledger(LedgerFile):
         rows = self.connection.execute(_DUE, (state, now, limit + len(known), clips))
         return [_entry(row) for row in rows if row[0] not in known]
 
-    def entries_after(self, state: State, row: int, limit: int) -> list[Entry]:
-        """Return entries in this state with a number above this, in their order: a page of all of them."""
-        sql = f"SELECT {_ENTRY} FROM object WHERE state = ? AND id > ? AND event IS NOT NULL ORDER BY id LIMIT ?"  # noqa: S608
-        return [_entry(found) for found in self.connection.execute(sql, (state, row, limit))]
+    def entries_in(self, state: State, after: Entry | None, limit: int) -> list[Entry]:
+        """Return a page of the entries in this state, newest first: those that come after this one (None: the first)."""
+        sql = f"""SELECT {_ENTRY} FROM object INDEXED BY object_order
+                  WHERE state = ?1 AND happened_at <= ?2 AND (happened_at < ?2 OR id < ?3) AND event IS NOT NULL
+                  ORDER BY happened_at DESC, id DESC LIMIT ?4"""  # noqa: S608
+        place = (float("inf"), 0) if after is None else (after.happened_at, after.row)
+        return [_entry(row) for row in self.connection.execute(sql, (state, *place, limit))]
 
     def next_due(self, now: float, *, clips: bool = False) -> float | None:
         """Unix seconds of the earliest next attempt of a pending entry after `now`, or None."""

@@ -197,9 +197,7 @@ def judge_clips(clips_dir: Path, seen: ClipsSeen) -> Finding:
         return ok("clips folder", told)
     share = f"{told} Of the newest {_count(seen.sampled, 'event')} with a snapshot, {seen.sampled_found} have a file."
     if seen.sampled_found == 0:
-        return warning(
-            "clips folder", share, f"This may be another Frigate's folder. {_CLIPS_FIX}"
-        )
+        return warning("clips folder", share, f"This may be another Frigate's folder. {_CLIPS_FIX}")
     return ok("clips folder", share)
 
 

@@ -23,7 +23,7 @@ from frigate_s3_mirror.ledger_thread import LedgerThread
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.logs import logger
 from frigate_s3_mirror.scan import Proof
-from frigate_s3_mirror.second_look import GIVEN_UP, SecondLook
+from frigate_s3_mirror.second_look import GIVEN_UP, PAGE, SecondLook
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sources import Files
 
@@ -53,7 +53,7 @@ class _Search:
 
     look: SecondLook
     states: list[State] = field(default_factory=lambda: list(GIVEN_UP))
-    row: int = 0
+    after: Entry | None = None
 
     @property
     def state(self) -> State:
@@ -61,7 +61,7 @@ class _Search:
 
     def go_on(self) -> bool:
         """Turn to the next state; whether there is one."""
-        self.states, self.row = self.states[1:], 0
+        self.states, self.after = self.states[1:], None
         return bool(self.states)
 
 
@@ -182,11 +182,9 @@ class ScanLoop:
         """Go on with the search for files that were given up, for so long; the next look goes on after it."""
         until = self._clock.monotonic() + seconds
         while (search := self._search) is not None and self._clock.monotonic() < until:
-            page: list[Entry] = await self._calls.call(
-                self._ledger.entries_after, search.state, search.row, _SEARCH_PAGE
-            )  # fmt: skip
+            page: list[Entry] = await self._calls.call(self._ledger.entries_in, search.state, search.after, PAGE)
             if page:
-                search.row = page[-1].row
+                search.after = page[-1]
             elif not search.go_on():
                 self._search = None
             try:

@@ -46,9 +46,9 @@ def files_that_are_back(ledger: Ledger, pictures: Pictures, recordings: Files) -
     """Go through the entries that count as absent or expired and whose file is there. Raises FrigateError."""
     look = SecondLook(pictures, recordings)
     for state in GIVEN_UP:
-        after = 0
-        while page := ledger.entries_after(state, after, PAGE):
-            after = page[-1].row
+        after: Entry | None = None
+        while page := ledger.entries_in(state, after, PAGE):
+            after = page[-1]
             yield from (entry for entry in page if look.finds(entry))
 
 

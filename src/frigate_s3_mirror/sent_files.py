@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+import stat
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.lifecycle import State
-from frigate_s3_mirror.sources import Found, candidates_of
+from frigate_s3_mirror.sources import Files, Found, candidates_of
 
 _SAME_START = 1.0
 """Seconds by which two starts of the same event may differ: ledgers and object metadata round them."""
@@ -23,6 +24,8 @@ _OF_EVENT = (
 )
 _LATELY = """SELECT {columns} FROM object o WHERE o.uploaded_at >= ? AND o.state = 'uploaded' AND o.kind <> 'clip'
              ORDER BY o.uploaded_at DESC LIMIT 1000"""
+
+_UPLOADED = "SELECT {columns} FROM object o WHERE o.state = 'uploaded' AND o.kind IN ('snapshot', 'clean')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +84,31 @@ def is_of_another_event(sent: Sent, event: Event) -> bool:
 
 def sent_of(connection: sqlite3.Connection, event_id: str) -> list[Sent]:
     """Return the entries of an event that were dealt with; one look into an index of the ledger."""
-    return _sent(connection.execute(_OF_EVENT.format(columns=_columns(connection)), (event_id,)))
+    return list(_sent(connection.execute(_OF_EVENT.format(columns=_columns(connection)), (event_id,))))
 
 
 def sent_since(connection: sqlite3.Connection, uploaded_at: float) -> list[Sent]:
     """Return what was uploaded since then (unix seconds), the newest first; a thousand at most."""
-    return _sent(connection.execute(_LATELY.format(columns=_columns(connection)), (uploaded_at,)))
+    return list(_sent(connection.execute(_LATELY.format(columns=_columns(connection)), (uploaded_at,))))
+
+
+def changed_files(connection: sqlite3.Connection, pictures: Files) -> Iterator[Sent]:
+    """Go through the uploads whose file on this machine is another one now: all of them, for `verify`."""
+    for sent in _sent(connection.execute(_UPLOADED.format(columns=_columns(connection)))):
+        if change_of(sent, file_of(sent, pictures)) is Change.OTHER_PICTURE:
+            yield sent
+
+
+def file_of(sent: Sent, pictures: Files) -> Found | None:
+    """Return what lies under the entry's own name on this machine, None where there is nothing or it is elsewhere."""
+    path = pictures.path(sent.source) if sent.source is not None and sent.is_file else None
+    if path is None:
+        return None
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return Found(str(sent.source), status.st_mtime, status.st_size, stat.S_ISLNK(status.st_mode))
 
 
 def _columns(connection: sqlite3.Connection) -> str:
@@ -94,5 +116,5 @@ def _columns(connection: sqlite3.Connection) -> str:
     return f"{_COLUMNS}, {'o.source_modified_at' if 'source_modified_at' in there else 'NULL'}"
 
 
-def _sent(rows: Iterable[Sequence[Any]]) -> list[Sent]:
-    return [Sent(row[0], row[1], Kind(row[2]), State(row[3]), *row[4:]) for row in rows]
+def _sent(rows: Iterable[Sequence[Any]]) -> Iterator[Sent]:
+    return (Sent(row[0], row[1], Kind(row[2]), State(row[3]), *row[4:]) for row in rows)

@@ -38,7 +38,7 @@ def test_every_entry_is_asked_about_however_many_there_are(ledger: Ledger, tmp_p
     ledger.record([entry(6000, State.FAILED)], 0.0)
     disk = DiskPictures(tmp_path)
     back = [found.event.id for found in files_that_are_back(ledger, disk, DiskFiles(tmp_path))]
-    assert back == ["0.5-abcdef", "1.5-abcdef", "2499.5-abcdef", "5000.5-abcdef"]
+    assert back == ["2499.5-abcdef", "1.5-abcdef", "0.5-abcdef", "5000.5-abcdef"]
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,16 @@ def test_where_a_file_is_looked_for(given_up: Entry, files: list[str], is_there:
         (tmp_path / name).touch()
     look = SecondLook(DiskPictures(tmp_path / "clips"), DiskFiles(tmp_path / "rec"))
     assert look.finds(given_up) is is_there
+
+
+def test_pages_go_on_where_many_happened_at_once(ledger: Ledger, tmp_path: Path) -> None:
+    """Restored from a backup, or imported: a thousand entries and more of the same second."""
+    given_up = [replace(entry(n, State.ABSENT), happened_at=7.0) for n in range(2100)]
+    ledger.record(given_up, 0.0)
+    for n in range(2100):
+        (tmp_path / f"yard-{n}.5-abcdef.jpg").touch()
+    back = list(files_that_are_back(ledger, DiskPictures(tmp_path), DiskFiles(tmp_path)))
+    assert len({found.event.id for found in back}) == len(back) == 2100
 
 
 def test_a_pass_reads_each_folder_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

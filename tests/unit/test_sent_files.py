@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +12,17 @@ from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.lifecycle import State
-from frigate_s3_mirror.sent_files import Change, Sent, change_of, is_of_another_event, is_settled, sent_of, sent_since
-from frigate_s3_mirror.sources import Found
+from frigate_s3_mirror.sent_files import (
+    Change,
+    Sent,
+    change_of,
+    changed_files,
+    is_of_another_event,
+    is_settled,
+    sent_of,
+    sent_since,
+)
+from frigate_s3_mirror.sources import DiskPictures, Found
 
 ID = "1795455533.5-mmeox8"
 SENT = Sent(7, ID, Kind.SNAPSHOT, State.UPLOADED, f"yard-{ID}.jpg", "yard", 1795455533.5, 1000, 1795455600.25)
@@ -77,3 +87,19 @@ def test_the_ledger_tells_what_was_sent(ledger: Ledger) -> None:
     (sent,) = sent_of(ledger.connection, "0.5-abcdef")
     assert (sent.source, sent.size_bytes, sent.camera, sent.is_file) == ("yard-0.5-abcdef.jpg", 5, "yard", True)
     assert sent_of(ledger.connection, "2.5-abcdef") == []
+
+
+def test_verify_can_ask_for_all_that_changed(ledger: Ledger, tmp_path: Path) -> None:
+    """One changed picture among twenty, one that Frigate deleted, one that is a link now."""
+    for n in range(20):
+        event = replace(EVENT, id=f"{n}.5-abcdef")
+        source = f"yard-{event.id}.jpg"
+        (tmp_path / source).write_bytes(b"x" * 5)
+        (entry,) = ledger.record([Entry(0, event, Kind.SNAPSHOT, source, f"k{n}", State.PENDING, 10.0)], 10.0)
+        ledger.settle([Outcome(entry, State.UPLOADED, 0, 0, 0.0, size_bytes=5, sha256="0", etag="", uploaded_at=5.0)])
+    (tmp_path / "yard-7.5-abcdef.jpg").write_bytes(b"y" * 6)
+    (tmp_path / "yard-8.5-abcdef.jpg").unlink()
+    (tmp_path / "yard-9.5-abcdef.jpg").unlink()
+    (tmp_path / "yard-9.5-abcdef.jpg").symlink_to(tmp_path / "yard-10.5-abcdef.jpg")
+    changed = changed_files(ledger.connection, DiskPictures(tmp_path))
+    assert [sent.event_id for sent in changed] == ["7.5-abcdef"]
