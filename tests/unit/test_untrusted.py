@@ -122,7 +122,7 @@ def test_a_single_line_is_printable(value: str) -> None:
 def test_any_text_can_be_stored_sent_and_told_apart(value: object, longest: int) -> None:
     """Whatever it is: UTF-8, without NUL, bounded; valid text stays as it is."""
     found = any_text(value, longest=longest)
-    assert found.encode()
+    assert found.encode().decode() == found
     assert "\0" not in found
     assert len(found) <= longest
     if isinstance(value, str) and value.isprintable() and len(value) <= longest:
