@@ -27,7 +27,7 @@ from frigate_s3_mirror.sources import candidates_of, recording_source
 
 FACT = "trusted_folders"
 """The ledger's fact that remembers them: name -> [device, inode, unix seconds]."""
-_LOOKED_FOR, _FEWEST = 24, 4
+_LOOKED_FOR = 24
 _NEWEST_EVENTS = 2000  # rows that are read at most to find them
 _HAS_ENDED = "typeof(e.end_time) IN ('real', 'integer')"
 """Frigate writes the end into the row after it has closed the file."""
@@ -41,7 +41,7 @@ _SEEN = f"""
 SELECT o.source FROM (SELECT e.id, e.start_time FROM event e WHERE e.has_snapshot = 1 AND {_HAS_ENDED}
                       ORDER BY e.start_time DESC LIMIT {_NEWEST_EVENTS}) n
 CROSS JOIN ledger.object o ON o.event_id = n.id
-WHERE o.kind = 'snapshot' AND o.state IN ('uploaded', 'pending', 'failed') AND o.source LIKE '%.%' AND o.happened_at < ?
+WHERE o.kind IN ('snapshot', 'clean') AND o.state IN ('uploaded', 'pending', 'failed') AND o.source LIKE '%.%' AND o.happened_at < ?
 ORDER BY n.start_time DESC LIMIT {_LOOKED_FOR}
 """  # noqa: S608
 _RECORDINGS = f"""
@@ -92,7 +92,7 @@ def _ask_for_pictures(connection: sqlite3.Connection, trusted: Trusted | None, i
     if trusted is not None:
         before = float("inf") if is_same else trusted.at
         seen = [(source,) for (source,) in connection.execute(_SEEN, (before,)) if "/.." not in source]
-        if is_same or len(seen) >= _FEWEST:
+        if is_same or seen:
             return list(seen)
     rows = connection.execute(_LISTED)
     return [candidates_of(camera, event_id, Kind.SNAPSHOT) for event_id, camera in rows]
@@ -104,7 +104,7 @@ def _ask_for_recordings(connection: sqlite3.Connection, trusted: Trusted | None,
     ask = partial(connection.execute, _RECORDINGS)
     if trusted is not None and not is_same:
         found = _recordings(ask((trusted.at,)))
-        if len(found) >= _FEWEST:
+        if found:
             return found
     return _recordings(ask((float("inf"),)))
 

@@ -124,9 +124,11 @@ class ScanLoop:
         await self._look_at_folders()
 
     async def files_settle(self) -> bool:
-        """Whether a file of an unfinished event is too fresh to be sent; it is looked at again."""
+        """Whether a file of an unfinished event is too fresh to be sent, or was found fit just now."""
         before = set(self._discovery.watched)
         await self._discovery.scan_recent(self.in_thread)
+        if not before <= self._discovery.watched:
+            return True  # recorded, perhaps, after the backlog was looked at
         try:
             events = self._discovery.database.events(before & self._discovery.watched)
             return any(await self._discovery.pictures.look(events, Kind.SNAPSHOT))
