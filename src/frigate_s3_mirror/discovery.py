@@ -154,8 +154,8 @@ class Discovery:
                 await self._consider(await in_thread(self.scan.since, since))
             if self.watched or self.unended:
                 await self._look_at_watched()
-            await self._look_at_sent(since)
             self._last_scan_at = now
+            await self._look_at_sent(since)
         except FrigateError as error:
             self.note_problem(error)
             return False
@@ -206,8 +206,10 @@ class Discovery:
             event = event_of(entry.values or ())
         except RefusedRowError as refusal:
             return str(refusal)
-        drafts = await self._entries_of(event, self.clock.now())
-        return next((draft.last_error for draft in drafts if draft.kind is entry.kind), None)
+        drafts = await self._entries_or_none(event, self.clock.now())
+        return next(
+            (draft.last_error for draft in drafts if draft.kind is entry.kind), None if drafts else entry.reason
+        )
 
     async def _forget(self, refused: Sequence[Refused]) -> None:
         if refused:
@@ -249,13 +251,7 @@ class Discovery:
 
     async def _drafts_of(self, entry: Entry) -> list[Entry]:
         """What the entry becomes now that it is looked at again; nothing while its file is not there."""
-        try:
-            drafts = await self._entries_of(entry.event, self.clock.now())
-        except FrigateError:
-            raise
-        except Exception:  # noqa: BLE001  # told and counted; the others go on
-            self._note_unforeseen(entry.event.id)
-            return []
+        drafts = await self._entries_or_none(entry.event, self.clock.now())
         return [d for d in drafts if d.kind is entry.kind and d.state in {State.PENDING, State.SKIPPED}]
 
     async def _look_at_watched(self) -> None:
@@ -331,7 +327,7 @@ class Discovery:
             half = len(events) // 2
             return [*await self._with_snapshots(events[:half]), *await self._with_snapshots(events[half:])]
 
-    async def _entries_or_none(self, event: Event, now: float, snapshot: Found | None) -> list[Entry]:
+    async def _entries_or_none(self, event: Event, now: float, snapshot: Found | None = None) -> list[Entry]:
         try:
             return await self._entries_of(event, now, snapshot)
         except FrigateError:

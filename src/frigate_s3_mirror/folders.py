@@ -32,7 +32,7 @@ class Folder(ABC):
     name = ""
     """What people call it."""
     trusted: Identity | None = None
-    """Its identity when it was last found to hold what it ought to."""
+    """Its identity, where it was found to hold what it ought to when it was last looked at."""
 
     @abstractmethod
     def absence(self) -> str | None:
@@ -187,8 +187,7 @@ class DiskFolder(Folder):
             expected = Expected(0, 0)
         found = doubt(Evidence(identity, expected, is_empty=is_empty, is_foreign=is_foreign))
         self._is_told_by_tables = expected.looked_for > 0
-        if found is None and expected.found:
-            self.trusted = identity
+        self.trusted = identity if found is None and expected.found else None
         return None if found is None else self._sentence(found, expected)
 
     def _sentence(self, found: Doubt, expected: Expected) -> str:

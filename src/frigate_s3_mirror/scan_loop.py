@@ -34,8 +34,8 @@ _FORGET_SECONDS = 86400.0
 _SEARCH_PAGE = 1000
 _SEARCH_SECONDS = 2.0
 """For which one look searches on for files that were given up: over Frigate's API each of them is a request."""
-_TRUST_SECONDS = 60.0
-"""How often the folders are looked at, and those that are trusted are remembered."""
+_TRUST_SECONDS, _REMEMBER_SECONDS = 60.0, 600.0
+"""How often the folders are looked at, and how often it is written down that they are as they were."""
 
 
 class Remote(Protocol):
@@ -177,7 +177,10 @@ class ScanLoop:
             await self._calls.settle(outcomes)
 
     def _new_search(self) -> _Search:
+        """Begin anew, with a look at the folder as it is now; over the API one that is under way comes to its end."""
         discovery = self._discovery
+        if self._search is not None and self._remote is not None:
+            return self._search
         return _Search(SecondLook(discovery.pictures, self._recordings))
 
     async def _search_on(self, seconds: float) -> None:
@@ -212,7 +215,9 @@ class ScanLoop:
 
     def _remember(self, trusted: dict[str, list[float]]) -> None:
         known = self._ledger.facts().get(FACT)
-        self._ledger.note(**{FACT: {**(known if isinstance(known, dict) else {}), **trusted}})
+        known = known if isinstance(known, dict) else {}
+        if any(_is_news(known.get(name), place) for name, place in trusted.items()):
+            self._ledger.note(**{FACT: {**known, **trusted}})
 
     def _folders_are_others(self) -> bool:
         """Whether files that were missing may be there now: a folder is back, or another one is mounted in its place."""
@@ -236,3 +241,10 @@ class ScanLoop:
         if forgotten:
             await self._calls.call(self._exports.write)
             logger().info("S3 snapshot mirror: %d entries forgotten whose events are gone from Frigate", forgotten)
+
+
+def _is_news(known: object, place: list[float]) -> bool:
+    """Return whether a folder is another than the one that is remembered, or was last remembered long ago."""
+    if not isinstance(known, list) or len(known) != len(place):
+        return True
+    return known[:-1] != place[:-1] or not isinstance(known[-1], float) or place[-1] - known[-1] >= _REMEMBER_SECONDS

@@ -383,7 +383,7 @@ def test_one_odd_recording_or_event_leaves_the_other_segments(column: str, value
         for n in range(21):
             row = {"camera": "yard", "path": f"2026-11-24/02/yard/{n:02}.51.mp4", "start_time": NOW + 10 * n, "end_time": NOW + 10 * n + 9}  # fmt: skip
             if n == 10:
-                row[column] = value  # type: ignore[assignment]
+                row[column] = value
             given = [v.encode("utf-8", "surrogateescape") if isinstance(v, str) else v for v in row.values()]
             marks = ", ".join("CAST(? AS TEXT)" if isinstance(v, str) else "?" for v in row.values())
             connection.execute(
