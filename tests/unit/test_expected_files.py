@@ -91,9 +91,8 @@ def test_an_odd_fact_counts_as_none(fact: object, frigate: SimulatedFrigate, tmp
 @pytest.mark.parametrize("value", [b"\xff", float("inf"), "soon", None, 3e11])
 @pytest.mark.parametrize("column", ["id", "camera", "start_time", "end_time"])
 def test_odd_rows_ask_for_nothing(column: str, value: object, frigate: SimulatedFrigate, tmp_path: Path) -> None:
-    events = [frigate.end_event(frigate.begin_event(), delay=0.0) for _ in range(20)]
+    events = frigate.bulk(20, size_bytes=10)
     with closing(sqlite3.connect(frigate.db_path)) as connection:
-        connection.execute("PRAGMA ignore_check_constraints = 1")
         try:
             connection.execute(f"UPDATE event SET {column} = ? WHERE id = ?", (value, events[7].id))  # noqa: S608
         except sqlite3.IntegrityError:
