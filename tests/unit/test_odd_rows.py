@@ -175,7 +175,7 @@ odd_values = (
 
 
 @given(st.sampled_from(COLUMNS), odd_values, st.sampled_from(AFFINITIES), st.sampled_from(["in full", "recent"]))
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 def test_twenty_good_rows_are_recorded_whatever_the_odd_one_holds(
     column: str, value: object, affinity: str, how: str
 ) -> None:
@@ -332,7 +332,7 @@ def test_sql_and_python_agree_on_what_may_have_a_file(kind: str | None, flag: ob
 
 
 @given(odd_values, odd_values, odd_values)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_sql_lets_nothing_through_that_the_gate_refuses(event_id: object, camera: object, start: object) -> None:
     """Clips ask in SQL alone."""
     with closing(sqlite3.connect(":memory:")) as connection:
@@ -349,7 +349,7 @@ def test_sql_lets_nothing_through_that_the_gate_refuses(event_id: object, camera
 
 
 @given(odd_values, odd_values, odd_values)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_recordings_row_is_a_segment_or_a_reason(path: object, start: object, end: object) -> None:
     for row in (
         (path, start, end),
