@@ -11,6 +11,7 @@ from frigate_s3_mirror.clip_scan import LONGEST_SEGMENT, ClipScan
 from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.discovery import Record
 from frigate_s3_mirror.events import FrigateError
+from frigate_s3_mirror.ledger_thread import LedgerThread
 from frigate_s3_mirror.logs import logger
 from frigate_s3_mirror.settings import Settings
 
@@ -24,8 +25,8 @@ _SLACK = 900.0  # seconds by which Frigate's row of a segment may be late
 class ClipLoop:
     """Finds segments and playlists that are due, and has them recorded; owns the scan's thread."""
 
-    def __init__(self, settings: Settings, scan: ClipScan, record: Record, clock: Clock) -> None:
-        self._settings, self._scan, self._record, self._clock = settings, scan, record, clock
+    def __init__(self, settings: Settings, scan: ClipScan, record: Record, clock: Clock, calls: LedgerThread) -> None:
+        self._settings, self._scan, self._record, self._clock, self._calls = settings, scan, record, clock, calls
         self._pool = ThreadPoolExecutor(1, "clip scan")
         self._next_full = self._next_look = 0.0
         self._problem: str | None = None
@@ -53,7 +54,12 @@ class ClipLoop:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def everything(self) -> int:
-        """One full look; returns how many segments and playlists were new. Raises FrigateError."""
+        """One full look; returns how many segments and playlists were new. Raises FrigateError.
+
+        What was refused before is judged anew.
+        """
+        if mended := await self._in_thread(self._scan.mended):
+            await self._calls.call(self._calls.ledger.forget, mended)
         found = await self._take_up(float("-inf"), urgent=False)
         if found:
             logger().info("S3 clips: %d segments and playlists to send", found)

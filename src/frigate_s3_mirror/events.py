@@ -10,11 +10,11 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from frigate_s3_mirror.database_words import cannot_be_read, is_no_database
@@ -36,6 +36,11 @@ _COLUMNS = (
 _REQUIRED = frozenset({"id", "camera", "label", "start_time", "end_time", "has_snapshot"})
 _CAMERA = re.compile(r"[a-zA-Z0-9_-]+")
 _EVENT_ID = re.compile(r"[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,99}")
+_LONGEST_CAMERA = 200
+_Value = TypeVar("_Value")
+_MANUAL_TYPES = ("api", "audio")
+"""What `data.type` says of events whose files Frigate writes at their beginning: made by its API, or by a sound."""
+_MOST_ZONES = 100
 _FILE_NAME = re.compile(
     r"(?P<camera>[a-zA-Z0-9_-]+)-(?P<event_id>\d+(?:\.\d+)?-[a-z0-9]{6})(?P<clean>-clean)?\.(?P<ending>jpg|png|webp)"
 )
@@ -59,7 +64,8 @@ class Event:
     zones: tuple[str, ...]
     score: float | None
     is_manual: bool
-    """Made through Frigate's API; Frigate may clear `has_snapshot` of such an event although its file stays."""
+    """Made through Frigate's API or by a sound: its file is written at its beginning, and Frigate may clear its
+    `has_snapshot` although the file stays."""
 
     @property
     def is_named_safely(self) -> bool:
@@ -186,49 +192,156 @@ class EventTable:
     @property
     def may_have_file(self) -> str:
         """Rows that can have a snapshot: flagged ones, running ones, and manual ones, whose flag Frigate may clear."""
-        manual = (
-            """ OR json_extract(CASE WHEN json_valid(e.data) THEN e.data END, '$.type') = 'api'"""
-            if self.has_data
-            else ""
-        )
-        return f"(e.has_snapshot = 1 OR e.end_time IS NULL{manual})"
+        return f"(e.has_snapshot = 1 OR e.end_time IS NULL OR {self.is_manual})"
+
+    @property
+    def is_manual(self) -> str:
+        """`Event.is_manual` as SQL that no value in the column can make fail."""
+        if not self.has_data:
+            return "0"
+        types = ", ".join(f"'{name}'" for name in _MANUAL_TYPES)
+        text = "CASE WHEN typeof(e.data) = 'text' AND json_valid(e.data) THEN e.data END"
+        return f"coalesce(json_extract({text}, '$.type') IN ({types}), 0)"
+
+
+PASSES_GATE = f"""(typeof(e.start_time) IN ('real', 'integer')
+ AND e.start_time >= {untrusted.EARLIEST_TIME} AND e.start_time < {untrusted.LATEST_TIME}
+ AND typeof(e.id) = 'text' AND instr(e.id, char(0)) = 0 AND length(e.id) BETWEEN 1 AND 100 AND e.id NOT GLOB '*[^a-zA-Z0-9._-]*' AND e.id NOT GLOB '.*'
+ AND typeof(e.camera) = 'text' AND instr(e.camera, char(0)) = 0 AND length(e.camera) BETWEEN 1 AND {_LONGEST_CAMERA}
+ AND e.camera NOT GLOB '*[^a-zA-Z0-9_-]*')"""
+"""SQL over the alias `e`: `event_of` certainly takes this row. For statements that cannot tell of those that it refuses."""
+
+
+class RefusedRowError(Exception):
+    """A row that is no event; the text is a sentence that says why."""
+
+    def __init__(self, reason: str, stand_in: Event) -> None:
+        super().__init__(reason)
+        self.stand_in = stand_in
+        """What can be stored and shown of it: its id above all. None of its other values are Frigate's for certain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What was read: the events, and the rows that are none."""
+
+    events: list[Event] = field(default_factory=list)
+    refused: list[RefusedRowError] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Event]:
+        """Go through the events alone."""
+        return iter(self.events)
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+
+def read_rows(rows: Iterable[Sequence[Any]]) -> Rows:
+    """Pass rows through the gate, each for itself: no row that is refused takes others along."""
+    found = Rows()
+    for row in rows:
+        try:
+            found.events.append(event_of(row))
+        except RefusedRowError as refusal:
+            found.refused.append(refusal)
+    return found
 
 
 def event_of(row: Sequence[Any]) -> Event:
-    """The event of a row that was read with `EventTable.columns`; odd JSON counts as absent, never as an error."""
-    data = _json(row[8])
-    facts = data if isinstance(data, dict) else {}
-    zones = _json(row[7])
-    score = facts.get("top_score") or facts.get("score") or row[9]
-    sub_label = row[3]
-    return Event(
-        id=str(row[0]),
-        camera=str(row[1]),
-        label=str(row[2] or ""),
-        sub_label=None if sub_label in (None, "") else str(sub_label),
-        start_time=_seconds(row[4]) or 0.0,
-        end_time=_seconds(row[5]),
-        has_snapshot=bool(row[6]),
-        zones=tuple(str(zone) for zone in zones) if isinstance(zones, list) else (),
-        score=round(float(score), 4) if isinstance(score, int | float) else None,
-        is_manual=facts.get("type") == "api",
+    """Return the event of a row that was read with `EventTable.columns`: the gate for what Frigate's table holds.
+
+    Without a good id, camera and start there is no event. Whatever else is odd never keeps a picture from the bucket: it
+    counts as absent, or is escaped. An end that is no time is still an end; when it was is not known, so it is taken to be
+    the start.
+
+    Raises:
+        RefusedRowError: id, camera or start are not what they should be. Nothing else is raised, whatever the row holds.
+    """
+    facts = _facts(row[8])
+    try:
+        event_id, camera = _essential(row[0], "id", untrusted.text), _essential(row[1], "camera", untrusted.text)
+        start_time = _essential(row[4], "start_time", untrusted.unix_time)
+    except RefusedValueError as error:
+        raise _refusal(row, f"Its row in Frigate's database is refused ({error}).") from error
+    event = Event(
+        id=event_id,
+        camera=camera,
+        label=_optional_text(row[2]) or "",
+        sub_label=_optional_text(row[3]),
+        start_time=start_time,
+        end_time=_end(row[5], start_time),
+        has_snapshot=row[6] in (1, "1"),
+        zones=_zones(row[7]),
+        score=_first_number(facts.get("top_score"), facts.get("score"), row[9]),
+        is_manual=facts.get("type") in _MANUAL_TYPES,
     )
+    if not event.is_named_safely or len(camera) > _LONGEST_CAMERA:
+        names = f"Its camera {untrusted.shown(camera)} or id {untrusted.shown(event_id)}"
+        raise _refusal(row, f"{names} is no name of Frigate's; refused.")
+    return event
+
+
+def _essential(value: object, what: str, gate: Callable[[object], _Value]) -> _Value:
+    try:
+        return gate(value)
+    except RefusedValueError as error:
+        raise RefusedValueError(f"{what}: {error}") from error
+
+
+def _refusal(row: Sequence[Any], reason: str) -> RefusedRowError:
+    event_id = "(no id)" if row[0] in (None, "", b"") else _showable(row[0])
+    camera, start_time = _showable(row[1]), untrusted.time_or_none(row[4])
+    if start_time is None:
+        start_time = untrusted.time_or_none(event_id.split("-", 1)[0]) or 0.0
+    label = _optional_text(row[2]) or ""
+    return RefusedRowError(reason, Event(event_id, camera, label, None, start_time, None, False, (), None, False))
+
+
+def _showable(value: object) -> str:
+    return untrusted.any_text(untrusted.single_line(untrusted.any_text(value)), longest=100)
+
+
+def _facts(data: object) -> dict[str, Any]:
+    found = _json(data)
+    return found if isinstance(found, dict) else {}
 
 
 def _json(text: object) -> object:
     if not isinstance(text, str | bytes) or not text:
         return None
     try:
-        return json.loads(text)
-    except ValueError:
+        return untrusted.parse_json(text)
+    except RefusedValueError:
         return None
 
 
-def _seconds(value: object) -> float | None:
-    try:
-        return None if value is None else float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+def _zones(text: object) -> tuple[str, ...]:
+    zones = _json(text)
+    if not isinstance(zones, list):
+        return ()
+    return tuple(untrusted.any_text(zone) for zone in zones[:_MOST_ZONES] if isinstance(zone, str | int | float))
+
+
+def _optional_text(value: object) -> str | None:
+    return None if value in (None, "", b"") else untrusted.any_text(value)
+
+
+def _first_number(*values: object) -> float | None:
+    """Return the first that is a number other than 0, which is how Frigate spells "unknown"."""
+    for value in values:
+        try:
+            if isinstance(value, int | float) and (found := untrusted.number(value)):
+                return round(found, 4)
+        except RefusedValueError:
+            continue
+    return None
+
+
+def _end(value: object, start_time: float) -> float | None:
+    if value is None:
         return None
+    end = untrusted.time_or_none(value)
+    return start_time if end is None else end
 
 
 def database_uri(path: Path) -> str:
@@ -289,6 +402,7 @@ class FrigateDatabase:
         self._identity = self.identity()
         try:
             self._connection = sqlite3.connect(database_uri(self.path), uri=True, timeout=1.0, isolation_level=None)
+            self._connection.text_factory = untrusted.decoded
             self._table = EventTable.of(self._connection)
         except FrigateError as error:
             self.close()
@@ -304,14 +418,17 @@ class FrigateDatabase:
         self._connection = self._table = None
 
     def events(self, event_ids: Iterable[str]) -> list[Event]:
-        """The rows of these ids that the filters want. Raises FrigateError."""
+        """The rows of these ids that the filters want; refused ones are left out, the scan tells of them.
+
+        Raises FrigateError.
+        """
         ids = list(event_ids)
         found: list[Event] = []
         for start in range(0, len(ids), 500):
             page = ids[start : start + 500]
             marks = ",".join("?" * len(page))
             rows = self._read(f"SELECT {{columns}} FROM event e WHERE e.id IN ({marks}) AND {self._condition}", page)  # noqa: S608
-            found += [event_of(row) for row in rows]
+            found += read_rows(rows).events
         return found
 
     def running(self, since: float) -> list[Event]:
@@ -321,7 +438,7 @@ class FrigateDatabase:
         """
         sql = f"""SELECT {{columns}} FROM event e WHERE e.start_time >= ? AND e.end_time IS NULL AND e.has_snapshot = 1
                   AND {self._condition}"""  # noqa: S608
-        return [event_of(row) for row in self._read(sql, [since])]
+        return read_rows(self._read(sql, [since])).events
 
     def event(self, event_id: str) -> Event | None:
         """The row of this id, or None when it is not there or not wanted. Raises FrigateError."""

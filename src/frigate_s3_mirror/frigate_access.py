@@ -8,6 +8,7 @@ from pathlib import Path
 
 from frigate_s3_mirror.api_files import RECORDINGS, ApiFiles, ApiPictures
 from frigate_s3_mirror.api_folder import ApiFolder, look_at_pictures, look_at_recordings
+from frigate_s3_mirror.expected_files import expected_pictures, expected_recordings
 from frigate_s3_mirror.folders import DiskFolder, Folder
 from frigate_s3_mirror.frigate_api import FrigateApi
 from frigate_s3_mirror.settings import Settings
@@ -37,9 +38,14 @@ def _on_disk(settings: Settings) -> FrigateAccess:
     return FrigateAccess(
         settings.event_database,
         DiskPictures(settings.clips_dir),
-        DiskFolder(settings.clips_dir),
+        DiskFolder(settings.clips_dir, expected=partial(expected_pictures, settings, "clips folder")),
         DiskFiles(recordings),
-        DiskFolder(recordings, "recordings folder", "FRIGATE_RECORDINGS_DIR"),
+        DiskFolder(
+            recordings,
+            "recordings folder",
+            "FRIGATE_RECORDINGS_DIR",
+            expected=partial(expected_recordings, settings, "recordings folder"),
+        ),
     )
 
 

@@ -6,10 +6,17 @@ import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from frigate_s3_mirror.logs import logger
 
-_RETRY_SECONDS = 30.0
+if TYPE_CHECKING:
+    from asyncinotify import Event, Inotify
+
+_RETRY_SECONDS = 5.0
+_BREATH_SECONDS = 0.2
+_LOOK_SECONDS = 2.0
+"""How often it is made sure that the watched folder is the one under its path: a mount over it tells nobody."""
 
 
 async def watch(clips_dir: Path, on_closed: Callable[[str], None], on_gap: Callable[[], None]) -> None:
@@ -33,23 +40,46 @@ async def watch(clips_dir: Path, on_closed: Callable[[str], None], on_gap: Calla
                     error.strerror,
                 )
             told = True
-        await asyncio.sleep(_RETRY_SECONDS)
+            await asyncio.sleep(_RETRY_SECONDS)
 
 
 async def _watch_once(clips_dir: Path, on_closed: Callable[[str], None], on_gap: Callable[[], None]) -> None:
-    """Watch until the folder goes away (removed, unmounted)."""
+    """Watch until the folder goes away (removed, unmounted), or another one lies under its path."""
     from asyncinotify import Inotify, Mask
 
     with Inotify() as inotify:
         inotify.add_watch(
             clips_dir, Mask.CLOSE_WRITE | Mask.MOVED_TO | Mask.DELETE_SELF | Mask.MOVE_SELF | Mask.ONLYDIR
         )
+        identity = _identity(clips_dir)
         on_gap()
-        async for event in inotify:
+        while (event := await _next(inotify, lambda: _identity(clips_dir) == identity)) is not None:
             if event.mask & Mask.Q_OVERFLOW:
                 logger().warning("S3 snapshot mirror: inotify lost events; scanning")
                 on_gap()
             elif event.mask & (Mask.IGNORED | Mask.DELETE_SELF | Mask.MOVE_SELF | Mask.UNMOUNT):
-                return
+                break
             elif event.name is not None:
                 on_closed(str(event.name))
+    await asyncio.sleep(_BREATH_SECONDS)
+
+
+async def _next(inotify: Inotify, is_right: Callable[[], bool]) -> Event | None:
+    """Return the next event, None once the watched folder is not the right one any more. Never drops an event."""
+    coming = asyncio.ensure_future(inotify.get())
+    try:
+        while is_right():
+            done, _ = await asyncio.wait({coming}, timeout=_LOOK_SECONDS)
+            if done:
+                return coming.result()
+        return None
+    finally:
+        coming.cancel()
+
+
+def _identity(clips_dir: Path) -> tuple[int, int] | None:
+    try:
+        status = clips_dir.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from zoneinfo import ZoneInfo
 
 from frigate_s3_mirror.events import Event
@@ -31,7 +31,8 @@ _TIME_FIELDS = {
     "year": "%Y", "month": "%m", "day": "%d", "hour": "%H",
 }  # fmt: skip
 _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
-_LONGEST_VALUE = 256  # characters of user metadata; S3 allows 2 KB for all values together
+_LONGEST_VALUE = 256  # bytes of user metadata, as sent; S3 allows 2 KB for all values together
+_LONGEST_LABEL = 256  # bytes of a key; S3 allows 1,024 for all of it
 
 
 def local_time(unix_seconds: float, timezone: str | None) -> datetime:
@@ -60,7 +61,7 @@ class _Fields(dict[str, str]):
 
     def __missing__(self, name: str) -> str:
         if name == "label":
-            return quote(self._event.label, safe=" ") or "unlabelled"
+            return _cut(quote(self._event.label, safe=" ", errors="backslashreplace"), _LONGEST_LABEL) or "unlabelled"
         return self._start.strftime(_TIME_FIELDS[name])
 
 
@@ -160,7 +161,22 @@ def encode_metadata(value: str) -> str:
     value = value[:_LONGEST_VALUE]
     if value.isascii() and value.isprintable() and "%" not in value:  # nearly all, and quoting costs
         return value.strip()
-    return quote(value, safe=_PRINTABLE).strip()
+    return _cut(quote(value, safe=_PRINTABLE, errors="backslashreplace"), _LONGEST_VALUE).strip()
+
+
+def _cut(quoted: str, longest: int) -> str:
+    """Shorten percent-encoded text, but not within a character."""
+    if len(quoted) <= longest:
+        return quoted
+    quoted = quoted[:longest]
+    quoted = quoted[: quoted.rfind("%")] if "%" in quoted[-2:] else quoted
+    while True:
+        try:
+            unquote(quoted, errors="strict")
+        except UnicodeDecodeError:
+            quoted = quoted[:-3]
+        else:
+            return quoted
 
 
 def metadata_document(event: Event) -> bytes:
@@ -175,4 +191,4 @@ def metadata_document(event: Event) -> bytes:
         "start_time": event.start_time,
         "end_time": event.end_time,
     }
-    return json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n"
+    return json.dumps(document, ensure_ascii=False, indent=1).encode(errors="backslashreplace") + b"\n"

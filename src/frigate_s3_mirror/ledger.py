@@ -161,6 +161,14 @@ class Ledger(LedgerFile):
             self._give_up(odd)
         return entries
 
+    def entries_in(self, state: State, after: Entry | None, limit: int) -> list[Entry]:
+        """Return a page of the entries in this state, newest first: those that come after this one (None: the first)."""
+        sql = f"""SELECT {_ENTRY} FROM object INDEXED BY object_order
+                  WHERE state = ?1 AND happened_at <= ?2 AND (happened_at < ?2 OR id < ?3) AND event IS NOT NULL
+                  ORDER BY happened_at DESC, id DESC LIMIT ?4"""  # noqa: S608
+        place = (float("inf"), 0) if after is None else (after.happened_at, after.row)
+        return [_entry(row) for row in self.connection.execute(sql, (state, *place, limit))]
+
     def next_due(self, now: float, *, clips: bool = False) -> float | None:
         """Unix seconds of the earliest next attempt of a pending entry after `now`, or None."""
         sql = """SELECT min(next_attempt_at) FROM object

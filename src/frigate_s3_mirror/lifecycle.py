@@ -3,7 +3,7 @@
 (no entry) --file whole--> pending --S3 acknowledged--> uploaded
     |                       |  ^ '--refused too often--> failed --retry-failed--> pending
     |                       |  '-- transient or configuration error (not counted)
-    |                       '--file vanished--> expired
+    |                       '--file vanished from a folder that is trusted--> expired --file is back--> pending
     '--row, but no file--> awaited --file came--> pending
                               '--given up--> absent --file came after all--> pending
 """
@@ -30,7 +30,7 @@ class State(StrEnum):
     UPLOADED = "uploaded"
     FAILED = "failed"
     EXPIRED = "expired"
-    """Its file had been seen and was gone before S3 had it: a loss."""
+    """Its file had been seen and was gone before S3 had it: a loss, unless it comes back."""
     SKIPPED = "skipped"
     AWAITED = "awaited"
     """Frigate says that there is a snapshot, but no file was ever seen; it is looked for again for a while."""
@@ -46,7 +46,7 @@ class Verdict(Enum):
     WATCH = auto()
     """Look again: the event runs, or its file may still be written."""
     AWAIT = auto()
-    """The event ended with a snapshot, but no file is there (yet)."""
+    """The event ended and may have a snapshot, but no file is there (yet)."""
     IGNORE = auto()
     """Nothing to mirror."""
 
@@ -59,7 +59,7 @@ def judge(event: Event, modified_at: float | None, now: float, *, closed: bool =
     if modified_at is None:
         if event.end_time is None:
             return Verdict.WATCH
-        return Verdict.AWAIT if event.has_snapshot else Verdict.IGNORE
+        return Verdict.AWAIT if event.has_snapshot or event.is_manual else Verdict.IGNORE
     unchanged = not 0 <= now - modified_at < WHOLE_AFTER
     return Verdict.RECORD if closed or event.end_time is not None or unchanged else Verdict.WATCH
 

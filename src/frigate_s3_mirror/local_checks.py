@@ -17,7 +17,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from frigate_s3_mirror.events import (
     Event,
@@ -26,8 +25,8 @@ from frigate_s3_mirror.events import (
     FrigateDatabase,
     FrigateError,
     database_uri,
-    event_of,
     parse_file_name,
+    read_rows,
 )
 from frigate_s3_mirror.filter_check import nothing_wanted
 from frigate_s3_mirror.finding import Finding, failed, ok, skipped, warning
@@ -35,7 +34,7 @@ from frigate_s3_mirror.folders import folder_problem
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.ledger_file import FILE_NAME, LedgerError, OutdatedLedgerError
-from frigate_s3_mirror.runtime.untrusted import RefusedValueError, unix_time
+from frigate_s3_mirror.runtime import untrusted
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sources import (
     DiskPictures,
@@ -97,47 +96,33 @@ def look_at_database(settings: Settings, now: float) -> DatabaseSeen:
     condition, parameters = filters.sql()
     try:
         with contextlib.closing(sqlite3.connect(database_uri(path), uri=True, timeout=5.0)) as connection:
-            connection.text_factory = lambda raw: raw.decode(errors="replace")
+            connection.text_factory = untrusted.decoded
             table = EventTable.of(connection)
             events, with_snapshot, newest, wanted = connection.execute(
                 _COUNTS.format(wanted=condition), parameters
             ).fetchone()
             newest_rows, oldest_rows = (
-                connection.execute(sql.format(columns=table.columns), (now, _SAMPLE)).fetchall()
+                read_rows(connection.execute(sql.format(columns=table.columns), (now, _SAMPLE)).fetchall())
                 for sql in (_NEWEST, _OLDEST)
             )
     except sqlite3.Error as error:
         raise FrigateError(f"Frigate's database {path} cannot be read ({error}).") from error
-    sample, oldest = _fit(newest_rows), _fit(oldest_rows)
-    unfit = len(newest_rows) - len(sample)
     return DatabaseSeen(
         int(events),
         int(with_snapshot),
         int(wanted),
         _time_or_none(newest, now),
-        sample,
-        oldest,
-        unfit,
+        tuple(newest_rows),
+        tuple(oldest_rows),
+        len(newest_rows.refused),
         nothing_wanted(path, filters) if with_snapshot and not wanted else None,
     )
 
 
-def _fit(rows: Sequence[Any]) -> tuple[Event, ...]:
-    """The events of rows that are as Frigate writes them."""
-    found: list[Event] = []
-    for row in rows:
-        with contextlib.suppress(Exception):  # whatever an odd row trips: it is counted
-            found.append(event_of(row))
-    return tuple(found)
-
-
 def _time_or_none(value: object, now: float) -> float | None:
     """The start of the newest event; a row from the far future tells nothing."""
-    try:
-        seconds = unix_time(value)
-    except RefusedValueError:
-        return None
-    return seconds if seconds < now + _A_DAY else None
+    seconds = untrusted.time_or_none(value)
+    return seconds if seconds is not None and seconds < now + _A_DAY else None
 
 
 def judge_database(path: Path, seen: DatabaseSeen | FrigateError, now: float, *, is_filtered: bool) -> Finding:

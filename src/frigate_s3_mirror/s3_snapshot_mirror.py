@@ -75,15 +75,18 @@ class Mirror:
         scan = FrigateScan(self.ledger.path, frigate.database, filters, settings.picture_kinds)
         database = FrigateDatabase(frigate.database, filters)
         self.discovery = Discovery(
-            settings, database, scan, self._record, frigate.pictures, frigate.clips_folder, self.clock
+            settings, database, scan, self._record, frigate.pictures, frigate.clips_folder, self.clock, self._calls
         )
         clip_scan = ClipScan(self.ledger.path, frigate.database, settings)
-        self._clips = ClipLoop(settings, clip_scan, self._record, self.clock) if settings.has_clips else None
-        self.api = ApiLoop(settings, frigate.api, self.clock) if frigate.api is not None else None
-        folders = frigate.clips_folder, frigate.recordings_folder
-        self._scans = ScanLoop(
-            settings, self.discovery, self._calls, self._exports, self.clock, folders=folders, remote=self.api
+        self._clips = (
+            ClipLoop(settings, clip_scan, self._record, self.clock, self._calls) if settings.has_clips else None
         )
+        self.api = ApiLoop(settings, frigate.api, self.clock) if frigate.api is not None else None
+        folders = (frigate.clips_folder, frigate.recordings_folder) if settings.has_clips else (frigate.clips_folder,)
+        self._scans = ScanLoop(
+            settings, self.discovery, self._calls, self._exports, self.clock,
+            folders=folders, recordings=frigate.recordings, remote=self.api,
+        )  # fmt: skip
         if self.api is not None:
             self._listen_to(self.api)
         self._reports = Reports(settings, self._calls, self.spool, self._scans.prove, self.clock)

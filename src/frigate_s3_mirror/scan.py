@@ -14,18 +14,26 @@ from pathlib import Path
 from typing import Any
 
 from frigate_s3_mirror.database_words import cannot_be_read, is_no_database
-from frigate_s3_mirror.events import Event, EventTable, Filters, FrigateError, database_uri, event_of, unreadable
+from frigate_s3_mirror.events import EventTable, Filters, FrigateError, Rows, database_uri, read_rows, unreadable
 from frigate_s3_mirror.kinds import Kind
+from frigate_s3_mirror.runtime import untrusted
+from frigate_s3_mirror.runtime.untrusted import RefusedValueError
 
 PAGE_ROWS = 500
+IS_REFUSED = "(o.state = 'failed' AND o.event IS NOT NULL AND coalesce(o.key, '') = '' AND o.kind <> 'clip')"
+"""SQL over the alias `o`: an entry that stands for a row, or a file, that was refused; it is judged anew again and again."""
 _PAGE_END = "SELECT start_time FROM frigate.event WHERE start_time < ? ORDER BY start_time DESC LIMIT 1 OFFSET ?"
-_FORGOTTEN = """
+# Text and blobs sort after all numbers, NULL before them, and nothing is beyond infinity: the pages pass by all of these.
+_BESIDE_PAGES = ("e.start_time >= ''", "e.start_time IS NULL", "e.start_time = 9e999")
+_FORGOTTEN = f"""
 SELECT o.id, o.event_id FROM object o
-WHERE o.id > ? AND o.id <= ? AND o.happened_at < ? AND o.state NOT IN ('pending', 'awaited')
+WHERE o.id > ? AND o.id <= ? AND o.happened_at < ? AND o.state NOT IN ('pending', 'awaited') AND NOT {IS_REFUSED}
   AND NOT EXISTS (SELECT 1 FROM frigate.event e WHERE e.id = o.event_id)
-"""
-
-
+"""  # noqa: S608  # only fixed fragments are put together
+_REFUSED = f"""
+SELECT o.id, o.event_id, o.kind, o.last_error, {{columns}}
+FROM object o LEFT JOIN frigate.event e ON e.id = o.event_id WHERE {IS_REFUSED}
+"""  # noqa: S608
 _PROOF = """
 SELECT count(*), sum(o.state = 'uploaded'), sum(o.state = 'uploaded' AND o.sha256 IS NOT NULL),
        sum(o.state IN ('absent', 'awaited', 'skipped')),
@@ -51,6 +59,18 @@ class Proof:
     def missing(self) -> int:
         """How many are not in the bucket."""
         return self.in_frigate - self.uploaded
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An entry that stands for what was refused."""
+
+    row: int
+    event_id: str
+    kind: Kind
+    reason: str
+    values: Sequence[Any] | None
+    """The row of Frigate's as it is now, None where it has none of this id."""
 
 
 class JoinedDatabases:
@@ -88,6 +108,7 @@ class JoinedDatabases:
             isolation_level=None,
             check_same_thread=False,
         )
+        connection.text_factory = untrusted.decoded
         try:
             connection.execute("ATTACH ? AS frigate", (database_uri(self._frigate_path),))
             self.table = EventTable.of(connection, "frigate")
@@ -126,32 +147,49 @@ class FrigateScan(JoinedDatabases):
         self._filter, self._filter_parameters = filters.sql()
         self._kinds = list(kinds)
 
-    def since(self, start_time: float) -> list[Event]:
+    def since(self, start_time: float) -> Rows:
         """Events that started after this and lack an entry. Raises FrigateError."""
         return self._unrecorded("e.start_time >= ?", [start_time])
 
-    def page(self, before: float) -> tuple[list[Event], float | None]:
+    def page(self, before: float) -> tuple[Rows, float | None]:
         """Unrecorded events among the next `PAGE_ROWS` that started before this, newest first.
 
         Returns them with the bound of the next page, None when this was the last. Raises FrigateError.
         """
         end = self.rows(_PAGE_END, (before, PAGE_ROWS - 1))
-        if not end:
+        bound = _bound(end[0][0], before) if end else None
+        if bound is None:
             return self._unrecorded("e.start_time < ?", [before]), None
-        bound = float(end[0][0])
         return self._unrecorded("e.start_time < ? AND e.start_time >= ?", [before, bound]), bound
+
+    def beside_pages(self) -> Rows:
+        """Unrecorded rows whose start is no time, so that no page has them. Raises FrigateError."""
+        found = Rows()
+        for condition in _BESIDE_PAGES:
+            rows = self._unrecorded(condition, [])
+            found.events.extend(rows.events)
+            found.refused.extend(rows.refused)
+        return found
+
+    def refused(self) -> list[Refused]:
+        """What was refused so far, each with Frigate's row as it is now. Raises FrigateError."""
+        rows = self.rows(_REFUSED.format(columns=self.table.columns))
+        return [
+            Refused(row[0], row[1], Kind(row[2]), row[3] or "", row[4:] if row[4] is not None else None) for row in rows
+        ]
 
     def proof(self, since: float) -> Proof:
         """What is mirrored of the events that started after this (unix seconds), from both tables alone.
 
-        Rows whose file never came are not counted. Raises FrigateError.
+        Rows whose file never came are not counted; rows that were refused are missing, and Problems says why.
+        Raises FrigateError.
         """
         if self._connection is None:
             self.ensure_open()
         sql = _PROOF.format(wanted=self._filter, may_have_file=self.table.may_have_file)
         rows = self.rows(sql, [since, *self._filter_parameters])
         count, uploaded, verified, fileless, oldest = rows[0]
-        return Proof(count - (fileless or 0), uploaded or 0, verified or 0, oldest)
+        return Proof(count - (fileless or 0), uploaded or 0, verified or 0, untrusted.time_or_none(oldest))
 
     def forgettable(self, after_row: int, happened_before: float) -> tuple[list[tuple[int, str]], int | None]:
         """Settled entries older than this that Frigate no longer has, among the next ten pages of the ledger.
@@ -163,7 +201,7 @@ class FrigateScan(JoinedDatabases):
         rows = self.rows(_FORGOTTEN, (after_row, upto, happened_before))
         return [(row[0], row[1]) for row in rows], upto if upto < last else None
 
-    def _unrecorded(self, condition: str, parameters: list[Any]) -> list[Event]:
+    def _unrecorded(self, condition: str, parameters: list[Any]) -> Rows:
         marks = ",".join("?" * len(self._kinds))
         sql = f"""
             SELECT {self.table.columns} FROM frigate.event e
@@ -171,5 +209,13 @@ class FrigateScan(JoinedDatabases):
               AND (SELECT count(*) FROM object o WHERE o.event_id = e.id AND o.kind IN ({marks})) < ?
             ORDER BY e.start_time DESC
         """  # noqa: S608  # only fixed fragments are put together; values are parameters
-        rows = self.rows(sql, [*parameters, *self._filter_parameters, *self._kinds, len(self._kinds)])
-        return [event_of(row) for row in rows]
+        return read_rows(self.rows(sql, [*parameters, *self._filter_parameters, *self._kinds, len(self._kinds)]))
+
+
+def _bound(start_time: object, before: float) -> float | None:
+    """Return where the next page begins, None where that would not lead on: then the rest is one page."""
+    try:
+        bound = untrusted.number(start_time)
+    except RefusedValueError:
+        return None
+    return bound if bound < before else None

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +19,13 @@ from typing import Protocol
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
 
+_FEW = 8
+"""Looks that hold up the event loop less than a hop to a thread would."""
 RECORDING = "recording:"
 """What the source of a segment begins with; its path below the recordings folder follows."""
+
+
+_RECORDING = re.compile(r"(?:^|/)(\d{4}-\d\d-\d\d/\d\d/[a-zA-Z0-9_-]+/\d\d\.\d\d\.mp4)$")
 
 
 class SourceVanishedError(Exception):
@@ -39,6 +46,10 @@ class Found:
 
     source: str
     modified_at: float
+    size_bytes: int | None = None
+    """None where finding does not tell."""
+    is_link: bool = False
+    """A symbolic link lies in its place, which is not followed."""
 
 
 class Files(Protocol):
@@ -68,20 +79,52 @@ class Pictures(Files, Protocol):
 
 
 def candidates(event: Event, kind: Kind) -> tuple[str, ...]:
-    """Where versions 0.13 to 0.18 keep this kind, best first, as paths below the clips folder.
+    """Where versions 0.13 to 0.18 keep this kind, best first, as paths below the clips folder."""
+    return candidates_of(event.camera, event.id, kind)
+
+
+def candidates_of(camera: str, event_id: str, kind: Kind) -> tuple[str, ...]:
+    """Return `candidates` of the event of this id.
 
     From 0.18 on the clean copy is the only picture, so it stands in for a snapshot that has no jpg.
     """
-    stem = f"{event.camera}-{event.id}"
+    stem = f"{camera}-{event_id}"
     match kind:
         case Kind.SNAPSHOT:
             return f"{stem}.jpg", f"{stem}-clean.webp", f"{stem}-clean.png"
         case Kind.CLEAN:
             return f"{stem}-clean.webp", f"{stem}-clean.png"
         case Kind.THUMBNAIL:
-            return (f"thumbs/{event.camera}/{event.id}.webp",)
+            return (f"thumbs/{camera}/{event_id}.webp",)
         case Kind.METADATA | Kind.CLIP:
             return ()
+
+
+def recording_source(path: str) -> str | None:
+    """Return where a segment lies below the recordings folder, wherever that is mounted; None for no path of Frigate's."""
+    match = _RECORDING.search(path)
+    return match[1] if match else None
+
+
+class Listing:
+    """What is in a folder on this machine: each of its directories is read once, when it is first asked for.
+
+    For one pass over many names: a look-up costs no system call, however many of the names are not there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._names: dict[str, frozenset[str]] = {}
+
+    def holds(self, source: str) -> bool:
+        """Return whether a file of this name (a path below the folder) was there when its directory was read."""
+        directory, _, name = source.rpartition("/")
+        if directory not in self._names:
+            try:
+                self._names[directory] = frozenset(os.listdir(f"{self._folder}/{directory}"))  # noqa: PTH208  # 3 times as fast
+            except OSError:
+                self._names[directory] = frozenset()
+        return name in self._names[directory]
 
 
 class DiskFiles:
@@ -109,12 +152,14 @@ class DiskPictures(DiskFiles):
                 status = os.lstat(f"{self._folder}/{source}")
             except OSError:
                 continue
-            return Found(source, status.st_mtime)
+            return Found(source, status.st_mtime, status.st_size, stat.S_ISLNK(status.st_mode))
         return None
 
     async def look(self, events: Sequence[Event], kind: Kind) -> list[Found | None]:
-        """See Pictures."""
-        return [self.find(event, kind) for event in events]
+        """See Pictures. Many are looked for in a thread: on a network share each look is a round trip."""
+        if len(events) <= _FEW:
+            return [self.find(event, kind) for event in events]
+        return await asyncio.to_thread(lambda: [self.find(event, kind) for event in events])
 
 
 def open_source(folder: Path, source: str) -> tuple[int, int]:

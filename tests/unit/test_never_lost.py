@@ -28,6 +28,7 @@ from frigate_s3_mirror.environment import load
 from frigate_s3_mirror.events import Filters, FrigateDatabase
 from frigate_s3_mirror.folders import DiskFolder
 from frigate_s3_mirror.ledger import Ledger
+from frigate_s3_mirror.ledger_thread import LedgerThread
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.pacer import Pacer
 from frigate_s3_mirror.retry import ErrorClass
@@ -110,7 +111,8 @@ class Mirror(RuleBasedStateMachine):
         )  # fmt: skip
         scan = FrigateScan(self.ledger.path, self.settings.db_path, Filters(), self.settings.picture_kinds)
         database = FrigateDatabase(self.settings.db_path, Filters())
-        self.discovery = Discovery(self.settings, database, scan, self.record, pictures, folder, clock)
+        calls = LedgerThread(self.ledger, clock)
+        self.discovery = Discovery(self.settings, database, scan, self.record, pictures, folder, clock, calls)
 
     def close(self) -> None:
         self.discovery.scan.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,6 +98,13 @@ def test_when_a_snapshot_is_due(
 ) -> None:
     """At 100 s, for every combination that Frigate leaves behind."""
     assert judge(event(end, has_snapshot=has_snapshot), modified_at, 100.0, closed=closed) is verdict
+
+
+def test_a_manual_event_is_awaited_whatever_its_flag_says() -> None:
+    """Its file is written at its beginning; without one it becomes absent, and the proof does not miss it for ever."""
+    manual = replace(event(99.0, has_snapshot=False), is_manual=True)
+    assert judge(manual, None, 100.0) is Verdict.AWAIT
+    assert judge(manual, 50.0, 100.0) is Verdict.RECORD
 
 
 @given(st.sampled_from([ErrorClass.TRANSIENT, ErrorClass.CONFIGURATION]), st.integers(0, 10**6), chances, st.booleans())

@@ -15,11 +15,14 @@ from hypothesis import strategies as st
 
 from frigate_s3_mirror.runtime.untrusted import (
     RefusedValueError,
+    any_text,
+    decoded,
     number,
     parse_json,
     shown,
     single_line,
     text,
+    time_or_none,
     unix_time,
 )
 
@@ -113,3 +116,30 @@ def test_a_single_line_is_printable(value: str) -> None:
     if value.isprintable():
         assert line == value
     assert shown(value).isprintable()
+
+
+@given(st.text() | st.binary() | st.integers() | st.floats() | st.none() | st.lists(st.text()), st.integers(20, 200))
+def test_any_text_can_be_stored_sent_and_told_apart(value: object, longest: int) -> None:
+    """Whatever it is: UTF-8, without NUL, bounded; valid text stays as it is."""
+    found = any_text(value, longest=longest)
+    assert found.encode().decode() == found
+    assert "\0" not in found
+    assert len(found) <= longest
+    if isinstance(value, str) and value.isprintable() and len(value) <= longest:
+        assert found == value
+
+
+def test_long_texts_that_differ_stay_different() -> None:
+    assert any_text("x" * 5000 + "a") != any_text("x" * 5000 + "b")
+
+
+@given(st.binary(max_size=200))
+def test_text_of_a_database_is_read_whatever_its_bytes_are(raw: bytes) -> None:
+    """And `text` refuses what was no UTF-8."""
+    found = decoded(raw)
+    assert found.encode("utf-8", "surrogateescape") == raw
+
+
+def test_a_time_or_none() -> None:
+    assert time_or_none("5") == 5.0
+    assert time_or_none(1e300) is time_or_none(None) is time_or_none("x") is None

@@ -7,6 +7,7 @@ exception leaves this module, whatever comes in.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from datetime import UTC, datetime
@@ -76,6 +77,14 @@ def unix_time(value: object) -> float:
     return seconds
 
 
+def time_or_none(value: object) -> float | None:
+    """Return `unix_time` of the value, None where it is none."""
+    try:
+        return unix_time(value)
+    except RefusedValueError:
+        return None
+
+
 def text(value: object, *, longest: int = LONGEST_TEXT) -> str:
     """Return text that can be stored, sent and shown as UTF-8; numbers become their usual spelling.
 
@@ -94,6 +103,33 @@ def text(value: object, *, longest: int = LONGEST_TEXT) -> str:
     if "\0" in found:
         raise RefusedValueError(f"{shown(value)} holds a NUL character")
     return found
+
+
+def any_text(value: object, *, longest: int = LONGEST_TEXT) -> str:
+    """Return text that can be stored, sent and shown as UTF-8, whatever the value is: for what must not refuse an item.
+
+    What is no valid text is escaped. What is too long ends in a digest, so that two that differ stay different.
+    """
+    if isinstance(value, bytes):
+        found = value.decode("utf-8", "backslashreplace")
+    elif isinstance(value, str):
+        found = value.encode("utf-8", "backslashreplace").decode()
+    else:
+        found = shown(value)[1:-1]
+    found = found.replace("\0", "\\x00")
+    if len(found) > longest:
+        digest = hashlib.sha256(found.encode()).hexdigest()[:8]
+        found = f"{found[: longest - 12]}...~{digest}"
+    return found
+
+
+def decoded(raw: bytes) -> str:
+    """Return a column's text as it is, bytes that are no UTF-8 as lone surrogates: `text` refuses them, nothing raises.
+
+    To be set as `text_factory` of a connection to a database that others write: by default one row that holds such
+    bytes makes the whole page unreadable.
+    """
+    return raw.decode("utf-8", "surrogateescape")
 
 
 def single_line(value: object) -> str:
