@@ -55,7 +55,6 @@ class Sender:
     def __init__(self, settings: Settings, store: Store, reader: Reader, clock: Clock) -> None:
         self._settings, self._store, self._reader, self._clock = settings, store, reader, clock
         self._storage_class = settings.effective_storage_class
-        self._etags_are_md5: bool | None = None
         self._creates = _may_create(settings)
         self._doubtful: frozenset[int] = frozenset()
         self._damaged: set[str] = set()  # keys under which S3 holds what we sent and it spoiled
@@ -78,10 +77,6 @@ class Sender:
         pace(body.size_bytes)
         etag, is_checked = self._put(self._upload(entry, body))
         acknowledged_at = self._clock.now()
-        if isinstance(body.content, bytes):
-            self._check_etag(etag, entry.key, body.content)
-        elif body.parts_etag is not None:
-            self._check_parts(etag, entry.key, body.parts_etag)
         outcome = self._done(entry, body, etag, acknowledged_at, started)
         return outcome if is_checked else replace(outcome, sha256=None)
 
@@ -161,38 +156,6 @@ class Sender:
         raise StoreError(
             ErrorClass.OBJECT, "Another object is under this key and is left alone; S3_OVERWRITE=changed replaces it."
         )
-
-    def _check_etag(self, etag: str, key: str, content: bytes) -> None:
-        """Compare the ETag where it is an MD5. With KMS encryption it looks like one and is none, so the first that
-        differs is settled by reading the object back; write-only keys cannot, and then the signed body has to do.
-        """
-        claimed = md5_of_etag(etag)
-        if claimed is None or self._etags_are_md5 is False:
-            return
-        if hashlib.md5(content, usedforsecurity=False).hexdigest() == claimed:
-            self._etags_are_md5 = True
-            return
-        if self._etags_are_md5 is None:
-            try:
-                damaged = self._store.get(key) != content
-            except StoreError:
-                damaged = False
-            if not damaged:
-                self._etags_are_md5 = False
-                logger().info("S3 ETags are no MD5 here (encrypted bucket?); the signature alone protects the bodies")
-                return
-        raise self._damage(key)
-
-    def _check_parts(self, etag: str, key: str, expected: str) -> None:
-        """The same for an object in parts. Where the ETags of small ones are no MD5, these tell nothing, either."""
-        if self._etags_are_md5 is not True or "-" not in etag or etag == expected:
-            return
-        raise self._damage(key)
-
-    def _damage(self, key: str) -> StoreError:
-        self._damaged.add(key)
-        sentence = "S3 stored something else than was sent (its ETag differs); sending it again."
-        return StoreError(ErrorClass.TRANSIENT, sentence)
 
 
 def _may_create(settings: Settings) -> bool:

@@ -380,7 +380,8 @@ class Settings(BaseModel):
     def virtual_host(self) -> bool:
         """Whether the bucket goes into the host name."""
         if self.addressing_style == "auto":
-            return self.preset.virtual_host
+            # AWS's certificate is for *.s3...: it fits no name with a dot more.
+            return self.preset.virtual_host and "." not in self.bucket
         return self.addressing_style == "virtual"
 
     @property
