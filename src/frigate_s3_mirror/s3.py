@@ -98,7 +98,7 @@ class ObjectStore:
         """See Store.describe."""
         if self._requests is None:
             return self._describe_with_role(key)
-        answer = self._ask("HEAD", key)
+        answer = self._ask(self._requests, "HEAD", key)
         if answer.status == 404:
             raise _no_object(key)
         if answer.status != 200:
@@ -131,7 +131,9 @@ class ObjectStore:
 
         Raises StoreError.
         """
-        return self._download_with_role(key, file) if self._requests is None else self._download(key, file)
+        if self._requests is None:
+            return self._download_with_role(key, file)
+        return self._download(self._requests, key, file)
 
     def retry_after(self, key: str) -> float | None:
         """See Store.retry_after. Refusals bear it already (StoreError.retry_after); this asks with a HEAD."""
@@ -146,7 +148,9 @@ class ObjectStore:
     def may_list(self, prefix: str) -> None:
         """Ask for one page of the listing under the prefix. Raises StoreError when that is not allowed."""
         if self._requests is not None:
-            answer = self._ask("GET", "", {"list-type": "2", "max-keys": "1", "prefix": f"{prefix}/" if prefix else ""})
+            answer = self._ask(
+                self._requests, "GET", "", {"list-type": "2", "max-keys": "1", "prefix": f"{prefix}/" if prefix else ""}
+            )
             if answer.status != 200 or b"ListBucketResult" not in answer.body:
                 raise refusal(answer.status, answer.body, answer.headers, operation=Operation.LIST, bucket=self._bucket)
             return
@@ -158,7 +162,7 @@ class ObjectStore:
     def delete(self, key: str) -> None:
         """Delete an object; one that is not there is no error. Raises StoreError."""
         if self._requests is not None:
-            answer = self._ask("DELETE", key)
+            answer = self._ask(self._requests, "DELETE", key)
             if answer.status not in {200, 204, 404}:
                 raise refusal(
                     answer.status, answer.body, answer.headers, operation=Operation.DELETE, bucket=self._bucket
@@ -179,11 +183,11 @@ class ObjectStore:
             raise classify(error, self._bucket, Operation.GET) from error
 
     def get(self, key: str, *, longest: int | None = None) -> bytes:
-        """See Store.get."""
+        """Return the object's content; one of more bytes than `longest` is refused. Raises StoreError."""
         longest = LONGEST_OBJECT if longest is None else longest
         if self._requests is None:
             return self._get_with_role(key, longest)
-        answer = self._ask("GET", key, seconds=PATIENT_SECONDS, longest=longest)
+        answer = self._ask(self._requests, "GET", key, seconds=PATIENT_SECONDS, longest=longest)
         if answer.status == 404:
             raise _no_object(key)
         if answer.status != 200:
@@ -193,10 +197,8 @@ class ObjectStore:
     # -- with keys -------------------------------------------------------------------------------------------------
 
     def _ask(
-        self, method: str, key: str, query: Mapping[str, str] | None = None, *, seconds: float = _SECONDS, longest: int = 1024 * 1024
+        self, requests: SignedRequests, method: str, key: str, query: Mapping[str, str] | None = None, *, seconds: float = _SECONDS, longest: int = 1024 * 1024
     ) -> Answer:  # fmt: skip
-        requests = self._requests
-        assert requests is not None
         try:
             answer = requests.send(method, key, query, seconds=seconds, longest=longest)
             if answer.status in {401, 403} and self._reread_keys():
@@ -205,12 +207,11 @@ class ObjectStore:
             raise of_transport(error) from error
         return answer
 
-    def _download(self, key: str, file: BinaryIO) -> tuple[Stored, str]:
-        assert self._requests is not None
+    def _download(self, requests: SignedRequests, key: str, file: BinaryIO) -> tuple[Stored, str]:
         digest = hashlib.sha256()
         self.describe(key)  # renews the keys where they changed
         try:
-            with self._requests.opened("GET", key, seconds=PATIENT_SECONDS) as answer:
+            with requests.opened("GET", key, seconds=PATIENT_SECONDS) as answer:
                 if answer.status == 404:
                     raise _no_object(key)
                 if answer.status != 200:

@@ -85,6 +85,7 @@ CODES: dict[str, tuple[ErrorClass, str]] = {
         _CONFIGURATION,
         "the server lacks something that was asked for; check S3_STORAGE_CLASS, S3_SSE and S3_PROVIDER",
     ),
+    "PreconditionFailed": (_OBJECT, "there is an object under this key already"),
     "MissingUploadObjectWithObjectLockHeaders": (
         _CONFIGURATION,
         "the bucket has Object Lock, and the server takes none of the checksums that the mirror can send",
@@ -201,6 +202,8 @@ def refusal(
     headers = headers or {}
     code = _between(text, r"<Code>([^<]{1,80})</Code>")
     message = without_secrets(_between(text, r"<Message>([^<]{1,2000})</Message>"))[:_MOST_SAID]
+    if status == 412:
+        return StoreError(_OBJECT, "There is an object under this key already.", code=code, status=status)
     if not code and _speaks_tls(status, text):
         return without_answer(Failure.TLS_NOT_PLAIN)
     if not code and (status < 400 or _is_page(text, headers)) and status not in {301, 304} and status < 500:
@@ -234,8 +237,6 @@ def _meaning(code: str, status: int, message: str, operation: Operation) -> tupl
         return _CONFIGURATION, f"the key may not {_DOING[operation]}", False
     if code == "InvalidArgument" and "torage" in message:
         return _CONFIGURATION, "check S3_STORAGE_CLASS", False
-    if status == 409 and code not in CODES:
-        return _TRANSIENT, AGAIN, False
     if code in CODES:
         error_class, advice = CODES[code]
         return error_class, advice, code in {"InvalidArgument", "InvalidRequest"}

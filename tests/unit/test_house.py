@@ -10,7 +10,16 @@ from frigate_s3_mirror.documentation import TABLES
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "frigate_s3_mirror"
 LAYERS = [
-    {"runtime.untrusted", "runtime.atomic_write"},
+    {
+        "runtime.untrusted",
+        "runtime.atomic_write",
+        "storage.signature",
+        "storage.transport",
+        "storage.http_dates",
+        "storage.content_md5",
+        "storage.store",
+    },
+    {"storage.retry_after"},
     {
         "units",
         "providers",
@@ -38,8 +47,10 @@ LAYERS = [
     {"settings", "events", "scope", "s3_errors"},
     {"environment", "frigate_api", "frigate_copy"},
     {"addon_options", "keys", "lifecycle", "sources", "documentation", "policies", "command_line"},
-    {"entries", "s3", "signed_requests", "api_files", "api_feed"},
-    {"api_folder"},
+    {"storage.endpoint"},
+    {"entries", "signed_requests", "storage.proof", "api_files", "api_feed"},
+    {"storage.putting", "storage.identity"},
+    {"s3", "api_folder"},
     {"frigate_access"},
     {"lifecycle_client", "abandoned", "s3_reading"},
     {"ledger", "observers"},

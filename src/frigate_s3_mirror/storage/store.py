@@ -70,8 +70,8 @@ class Store(Protocol):
         """Return the seconds for which the server wants to be left alone, when it says so."""
         ...
 
-    def get(self, key: str, *, longest: int | None = None) -> bytes:
-        """Return the object's content; one of more bytes than `longest` is refused."""
+    def get(self, key: str) -> bytes:
+        """Return the object's content."""
         ...
 
 

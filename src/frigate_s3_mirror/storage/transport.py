@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import functools
 import http.client
 import io
 import select
@@ -28,6 +27,7 @@ LONGEST_BODY = 64 * 1024
 """Bytes that are read of an answer from which nothing longer is expected."""
 _IDLE_SECONDS = 30.0  # for which a connection is kept: shorter than servers, load balancers and NAT keep theirs
 _MOST_IDLE = 64
+_JOINED = 1024 * 1024  # bytes of a body that go out with the head at once
 
 
 class CannotConnectError(TimeoutError):
@@ -92,7 +92,8 @@ class Transport:
 
     def __init__(self, base: SplitResult, ca_bundle: Path | None = None) -> None:
         """`base` is scheme and host of the server; a proxy is taken from the environment, as obstore does."""
-        self._base, self._ca_bundle = base, ca_bundle
+        self._base = base
+        self._context = _tls_context(ca_bundle) if base.scheme == "https" else None
         self._proxy = _proxy_for(base)
         self._idle: list[tuple[float, _Connection]] = []
         self._lock = threading.Lock()
@@ -148,7 +149,7 @@ class Transport:
             if since >= oldest and connection.is_quiet:
                 return connection
             connection.close()
-        return _Connection(self._base, self._proxy, self._ca_bundle)
+        return _Connection(self._base, self._proxy, self._context)
 
     def _keep(self, connection: _Connection) -> None:
         with self._lock:
@@ -161,14 +162,14 @@ class Transport:
 class _Connection:
     """One connection, opened by its first request."""
 
-    def __init__(self, base: SplitResult, proxy: SplitResult | None, ca_bundle: Path | None) -> None:
+    def __init__(self, base: SplitResult, proxy: SplitResult | None, context: ssl.SSLContext | None) -> None:
         self._proxy = proxy
         place = base if proxy is None else proxy
         port = place.port or (443 if place.scheme == "https" else 80)
         self._via_proxy = _proxy_headers(proxy) if proxy is not None else {}
         if base.scheme == "https":
             self._http: http.client.HTTPConnection = http.client.HTTPSConnection(
-                place.hostname or "", port, timeout=CONNECT_SECONDS, context=_tls_context(ca_bundle)
+                place.hostname or "", port, timeout=CONNECT_SECONDS, context=context
             )
             if proxy is not None:
                 self._http.set_tunnel(base.hostname or "", base.port or 443, self._via_proxy)
@@ -177,26 +178,27 @@ class _Connection:
             self._http = http.client.HTTPConnection(place.hostname or "", port, timeout=CONNECT_SECONDS)
 
     def ask(self, method: str, target: str, headers: Mapping[str, str], body: bytes, deadline: float) -> OpenAnswer:
+        head = _head(method, target, {**headers, **self._via_proxy}, body)
         if self._http.sock is None:
             try:
                 self._http.connect()
             except TimeoutError as error:
                 raise CannotConnectError(str(error)) from error
-        connected = self._http.sock
-        self._http.response_class = functools.partial(_response, deadline=deadline)  # type: ignore[assignment]
-        connected.settimeout(_left(deadline))
+        sock = self._http.sock
+        sock.settimeout(_left(deadline))
         refused: OSError | None = None
         try:
-            self._http.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
-            for name, value in {**headers, **self._via_proxy}.items():
-                self._http.putheader(name, value)
-            if "content-length" not in headers and (body or method in {"PUT", "POST"}):
-                self._http.putheader("content-length", str(len(body)))
-            self._http.endheaders(body or None)
+            if len(body) <= _JOINED:
+                sock.sendall(head + body)
+            else:
+                sock.sendall(head)
+                sock.sendall(body)
         except (BrokenPipeError, ConnectionResetError) as error:
             refused = error  # a server that refuses early may have said why
         try:
-            return OpenAnswer(self._http.getresponse())
+            response = http.client.HTTPResponse(_TimedSocket(sock, deadline), method=method)  # type: ignore[arg-type]
+            response.begin()
+            return OpenAnswer(response)
         except (OSError, http.client.HTTPException) as error:
             raise (refused or error) from error
 
@@ -242,8 +244,14 @@ class _TimedSocket:
         return io.BufferedReader(_TimedReader(self._socket, self._deadline), 16 * 1024)  # type: ignore[return-value]
 
 
-def _response(sock: socket.socket, *arguments: object, deadline: float, **more: object) -> http.client.HTTPResponse:
-    return http.client.HTTPResponse(_TimedSocket(sock, deadline), *arguments, **more)  # type: ignore[arg-type]
+def _head(method: str, target: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    """Raises ValueError where a name or value would end its line."""
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    if body or method in {"PUT", "POST"}:
+        lines.append(f"content-length: {len(body)}")
+    if any("\r" in line or "\n" in line for line in lines):
+        raise ValueError("a header with a line break")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
 def _left(deadline: float) -> float:
@@ -270,7 +278,6 @@ def _proxy_headers(proxy: SplitResult) -> dict[str, str]:
     return {"proxy-authorization": f"Basic {base64.b64encode(login).decode()}"}
 
 
-@functools.lru_cache(maxsize=4)
 def _tls_context(ca_bundle: Path | None) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if ca_bundle is not None:
