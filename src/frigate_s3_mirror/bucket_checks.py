@@ -101,11 +101,11 @@ def try_bucket(settings: Settings, environ: MutableMapping[str, str], now: float
     """Put the small object, put it again on condition, list a page. Raises StoreError when there can be no client."""
     upload = upload_for(settings, now)
     body = bytes(upload.body) if isinstance(upload.body, bytes) else b""
-    store = ObjectStore(settings, environ)
+    store = ObjectStore(settings, environ, is_lenient=False)
     attempts: list[Attempt] = []
     for option in _options(settings):
         if option.with_checksum != settings.preset.sha256_checksum:
-            store = ObjectStore(without_checksum(settings, environ), environ)
+            store = ObjectStore(without_checksum(settings, environ), environ, is_lenient=False)
         upload = replace(upload, storage_class=option.storage_class)
         attempts.append(_put(store, upload, option))
         if not _is_worth_another_try(attempts[-1]):

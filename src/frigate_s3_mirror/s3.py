@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LARGE_BODY", "PART", "Listed", "ObjectStore", "Store", "Stored", "Upload", "md5_of_etag", "parse_retry_after", "parts_etag",
 ]  # fmt: skip
-LONGEST_OBJECT = 1024 * 1024 * 1024
+LONGEST_OBJECT = 64 * 1024 * 1024
 """Bytes of an object that `get` reads into memory when the caller names no bound of its own."""
 _LIST_PAGE = 1000
 _SECONDS = 60.0  # for questions without a body

@@ -173,7 +173,7 @@ class StoreError(Exception):
 
     def __init__(
         self, error_class: ErrorClass, sentence: str, *, code: str = "", status: int | None = None, is_ambiguous: bool = False,
-        retry_after: float | None = None,
+        retry_after: float | None = None, failure: Failure | None = None,
     ) -> None:  # fmt: skip
         super().__init__(sentence)
         self.error_class = error_class
@@ -183,6 +183,8 @@ class StoreError(Exception):
         """The answer alone does not tell whether this object is refused or all would be."""
         self.retry_after = retry_after
         """Seconds for which the server wants to be left alone, where it said so."""
+        self.failure = failure
+        """How the request ended, where there was no whole answer."""
 
     @property
     def asks_for_less(self) -> bool:
@@ -288,7 +290,7 @@ def without_answer(failure: Failure, detail: str = "") -> StoreError:
     """Return what it means that a request ended so."""
     error_class, sentence = NO_ANSWER[failure]
     more = f" ({without_secrets(detail)[:_MOST_SAID]})" if detail else ""
-    return StoreError(error_class, f"{sentence.rstrip('.')}{more}." if more else sentence)
+    return StoreError(error_class, f"{sentence.rstrip('.')}{more}." if more else sentence, failure=failure)
 
 
 _FAILURES: tuple[tuple[type[Exception], Failure], ...] = (

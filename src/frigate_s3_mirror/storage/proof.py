@@ -14,7 +14,7 @@ from enum import Enum, auto
 
 from frigate_s3_mirror.logs import logger
 from frigate_s3_mirror.retry import ErrorClass
-from frigate_s3_mirror.s3_errors import StoreError, not_s3
+from frigate_s3_mirror.s3_errors import Failure, StoreError, not_s3
 from frigate_s3_mirror.storage.store import Stored, Upload, md5_of_etag
 from frigate_s3_mirror.storage.transport import Answer
 
@@ -96,7 +96,7 @@ class Proof:
     def _compare(self, upload: Upload, content: bytes, answer: Answer) -> None:
         """With KMS encryption an ETag looks like an MD5 and is none, so one that differs is settled by reading back."""
         try:
-            is_same = self._get(upload.key, len(content)) == content
+            is_same = self._reads_the_same(upload.key, content)
         except StoreError as error:
             if error.status not in _DENIED:
                 raise
@@ -123,16 +123,18 @@ class Proof:
         sha256 = upload.metadata.get("sha256")
         if there.size_bytes == upload.size_bytes and sha256 is not None and there.metadata.get("sha256") == sha256:
             return
+        # What bears no checksum of ours is read; some servers keep no metadata.
         if isinstance(upload.body, bytes) and self._reads_the_same(upload.key, upload.body):
             return
         raise not_s3(answer.status, answer.headers)
 
     def _reads_the_same(self, key: str, content: bytes) -> bool:
-        """For what bears no checksum of ours, and for servers that keep no metadata."""
         try:
             return self._get(key, len(content)) == content
-        except StoreError:
-            return False
+        except StoreError as error:
+            if error.failure is Failure.TOO_LONG:
+                return False
+            raise
 
     def _trust(self, answer: Answer) -> None:
         """The key may not look. Content-MD5 and the signature cover the body, if it is S3 that checked them."""

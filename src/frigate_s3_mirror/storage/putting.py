@@ -33,7 +33,6 @@ SMALL = 1024 * 1024
 """Bytes; what nearly every snapshot is."""
 _VAIN_SECONDS = 600.0
 _BLAMELESS = {"InvalidArgument", "InvalidRequest", "NotImplemented", "InvalidStorageClass"}
-_STANDARD_HEADERS = {"content-type", "cache-control", "content-disposition", "content-encoding", "content-language"}
 
 Ask = Callable[[dict[str, str]], Answer]
 """Sends the request with these headers."""
@@ -95,7 +94,7 @@ class Putting:
         answer = self._negotiated(upload, ask, checksum, is_conditional=create)
         if create and answer.status == 412:
             self._proof.settle_conflict(answer)
-        self._require_success(answer)
+        self._require_success(answer, upload)
         self._proof.settle(upload, answer, Sent(md5.hexdigest(), checksum))
         return answer.headers.get("etag", "").strip('"')
 
@@ -105,7 +104,7 @@ class Putting:
         begun = self._negotiated(
             upload, lambda headers: self._send("POST", upload.key, {"uploads": ""}, headers), "", is_conditional=False
         )
-        self._require_success(begun)
+        self._require_success(begun, upload)
         upload_id = _text_in(begun.body, "UploadId")
         if not upload_id:
             raise not_s3(begun.status, begun.headers)
@@ -212,7 +211,7 @@ class Putting:
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
-    def _require_success(self, answer: Answer) -> None:
+    def _require_success(self, answer: Answer, upload: Upload | None = None) -> None:
         """Raises StoreError unless it is a 2xx without an error in it; which of those are proofs is for Proof to say."""
         code = _code_in(answer)
         if 200 <= answer.status < 300 and not code:
@@ -223,6 +222,9 @@ class Putting:
                 f"{str(error).rstrip('.')}; perhaps it lacks S3_SSE={self._settings.sse}, which is never left away."
             )
             error = StoreError(ErrorClass.CONFIGURATION, sentence, code=code, status=answer.status, is_ambiguous=True)
+        if error.code == "AccessDenied" and upload is not None and upload.tags and Extra.TAGS not in self._left_out:
+            sentence = f"{str(error).rstrip('.')}, and s3:PutObjectTagging for its tags."
+            error = StoreError(error.error_class, sentence, code=code, status=answer.status)
         raise error
 
     def _send(
