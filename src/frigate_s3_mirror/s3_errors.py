@@ -309,15 +309,17 @@ _FAILURES: tuple[tuple[type[Exception], Failure], ...] = (
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
 
 
+_TLS_ALERT = re.compile(r"\x15\x03|\\x15\\x03")
+"""How an answer of TLS begins, raw or as http.client quotes it."""
+
+
 def failure_of(error: Exception) -> Failure:
     """Return how a request over our own transport ended."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return _of_certificate(error)
     if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
         return Failure.PLAIN_NOT_TLS
-    if isinstance(error, http.client.BadStatusLine) and "\x15\x03" in error.line.encode("latin-1", "replace").decode(
-        "unicode_escape", "replace"
-    ):
+    if isinstance(error, http.client.BadStatusLine) and _TLS_ALERT.search(str(error)):
         return Failure.TLS_NOT_PLAIN
     if isinstance(error, OSError) and error.errno in _UNREACHABLE:
         return Failure.UNREACHABLE
@@ -326,7 +328,7 @@ def failure_of(error: Exception) -> Failure:
 
 def _of_certificate(error: ssl.SSLCertVerificationError) -> Failure:
     """https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/"""
-    match error.verify_code:
+    match getattr(error, "verify_code", 0):
         case 10:
             return Failure.CERTIFICATE_EXPIRED
         case 9:

@@ -10,11 +10,13 @@ import base64
 import contextlib
 import http.client
 import io
+import re
 import select
 import socket
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,8 @@ LONGEST_BODY = 64 * 1024
 """Bytes that are read of an answer from which nothing longer is expected."""
 _IDLE_SECONDS = 30.0  # for which a connection is kept: shorter than servers, load balancers and NAT keep theirs
 _MOST_IDLE = 64
+_IS_AUTHORITY = re.compile(rb"\x55\x1d\x13(?:\x01\x01\xff)?\x04.\x30.\x01\x01\xff", re.DOTALL)
+"""The X.509 extension basicConstraints (2.5.29.19) whose first element is CA = TRUE."""
 _JOINED = 1024 * 1024  # bytes of a body that go out with the head at once
 
 
@@ -97,6 +101,7 @@ class Transport:
         self._proxy = _proxy_for(base)
         self._idle: list[tuple[float, _Connection]] = []
         self._lock = threading.Lock()
+        weakref.finalize(self, _close_all, self._idle)
 
     @property
     def host(self) -> str:
@@ -129,13 +134,6 @@ class Transport:
             else:
                 connection.close()
 
-    def close(self) -> None:
-        """Close what is kept; the next request opens anew."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for _, connection in idle:
-            connection.close()
-
     def _target(self, target: str) -> str:
         return target if self._proxy is None or self._base.scheme == "https" else f"http://{self._base.netloc}{target}"
 
@@ -157,6 +155,11 @@ class Transport:
                 self._idle.append((time.monotonic(), connection))
                 return
         connection.close()
+
+
+def _close_all(idle: list[tuple[float, _Connection]]) -> None:
+    while idle:
+        idle.pop()[1].close()
 
 
 class _Connection:
@@ -184,6 +187,7 @@ class _Connection:
                 self._http.connect()
             except TimeoutError as error:
                 raise CannotConnectError(str(error)) from error
+            _refuse_authorities_own(self._http.sock)
         sock = self._http.sock
         sock.settimeout(_left(deadline))
         refused: OSError | None = None
@@ -241,7 +245,7 @@ class _TimedSocket:
         self._socket, self._deadline = sock, deadline
 
     def makefile(self, _mode: str) -> BinaryIO:
-        return io.BufferedReader(_TimedReader(self._socket, self._deadline), 16 * 1024)  # type: ignore[return-value]
+        return io.BufferedReader(_TimedReader(self._socket, self._deadline), 16 * 1024)
 
 
 def _head(method: str, target: str, headers: Mapping[str, str], body: bytes) -> bytes:
@@ -252,6 +256,13 @@ def _head(method: str, target: str, headers: Mapping[str, str], body: bytes) -> 
     if any("\r" in line or "\n" in line for line in lines):
         raise ValueError("a header with a line break")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def _refuse_authorities_own(sock: socket.socket) -> None:
+    """An authority's certificate is no server's: obstore's TLS, which makes the listings, refuses it, and OpenSSL does not."""
+    if isinstance(sock, ssl.SSLSocket) and _IS_AUTHORITY.search(sock.getpeercert(binary_form=True) or b""):
+        sock.close()
+        raise ssl.SSLCertVerificationError("the certificate of an authority (CA:TRUE)")
 
 
 def _left(deadline: float) -> float:
