@@ -359,12 +359,11 @@ def test_an_endless_answer_is_cut_off(status: int) -> None:
             lambda: store.put(replace(UPLOAD, body=b"x", size_bytes=1, metadata={})),
             lambda: store.get("a", longest=65536),
             lambda: store.may_list(""),
-            lambda: store.delete("a"),
         ]
         for ask in asked:
             with pytest.raises(StoreError):
                 ask()
-    assert sent[0] < 64 << 20  # what fits into the sockets' buffers, four times
+    assert sent[0] < 128 << 20  # what fits into the sockets' buffers, and a get of as much as it may
 
 
 def test_a_heartbeat_of_300_mb_is_not_read() -> None:

@@ -20,7 +20,6 @@ import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -85,6 +84,10 @@ class OpenAnswer:
                 size += len(chunk)
         return b"".join(chunks)
 
+    def close(self) -> None:
+        """Read no more."""
+        self._response.close()
+
     @property
     def is_read(self) -> bool:
         """Whether the connection is ready for the next request."""
@@ -123,16 +126,17 @@ class Transport:
     ) -> Iterator[OpenAnswer]:
         """Send one request; the answer's body is read by the caller, within the same seconds."""
         connection = self._connection()
-        is_reusable = False
+        answer = None
         try:
             answer = connection.ask(method, self._target(target), headers, body, time.monotonic() + seconds)
             yield answer
-            is_reusable = answer.is_read
         finally:
-            if is_reusable:
+            if answer is not None and answer.is_read:
                 self._keep(connection)
             else:
                 connection.close()
+            if answer is not None:
+                answer.close()
 
     def _target(self, target: str) -> str:
         return target if self._proxy is None or self._base.scheme == "https" else f"http://{self._base.netloc}{target}"
@@ -199,12 +203,16 @@ class _Connection:
                 sock.sendall(body)
         except (BrokenPipeError, ConnectionResetError) as error:
             refused = error  # a server that refuses early may have said why
+        timed = _TimedSocket(sock, deadline)
+        response = http.client.HTTPResponse(timed, method=method)  # type: ignore[arg-type]
         try:
-            response = http.client.HTTPResponse(_TimedSocket(sock, deadline), method=method)  # type: ignore[arg-type]
             response.begin()
-            return OpenAnswer(response)
+            if timed.reader.has_ended:  # within the head, of which http.client takes a part for the whole
+                raise http.client.IncompleteRead(b"")
         except (OSError, http.client.HTTPException) as error:
+            response.close()
             raise (refused or error) from error
+        return OpenAnswer(response)
 
     @property
     def is_quiet(self) -> bool:
@@ -225,13 +233,16 @@ class _TimedReader(io.RawIOBase):
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self._file = sock.makefile("rb", buffering=0)
         self._socket, self._deadline = sock, deadline
+        self.has_ended = False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]
         self._socket.settimeout(_left(self._deadline))
-        return self._file.readinto(buffer)
+        count = self._file.readinto(buffer)
+        self.has_ended = self.has_ended or count == 0
+        return count
 
     def close(self) -> None:
         self._file.close()
@@ -242,10 +253,10 @@ class _TimedSocket:
     """What http.client.HTTPResponse needs of a socket."""
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
-        self._socket, self._deadline = sock, deadline
+        self.reader = _TimedReader(sock, deadline)
 
-    def makefile(self, _mode: str) -> BinaryIO:
-        return io.BufferedReader(_TimedReader(self._socket, self._deadline), 16 * 1024)
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self.reader, 16 * 1024)
 
 
 def _head(method: str, target: str, headers: Mapping[str, str], body: bytes) -> bytes:
