@@ -211,6 +211,12 @@ class _Connection:
                 raise http.client.IncompleteRead(b"")
         except (OSError, http.client.HTTPException) as error:
             response.close()
+            if (
+                isinstance(error, http.client.BadStatusLine)
+                and timed.reader.has_ended
+                and "HTTP/".startswith(str(error)[:5])
+            ):
+                raise http.client.IncompleteRead(b"") from error
             raise (refused or error) from error
         return OpenAnswer(response)
 
