@@ -51,6 +51,16 @@ Answering = Callable[[Request], bytes | None]
 """The raw answer, or None for S3's own."""
 
 
+def always(answer: bytes) -> Answering:
+    """The same to every request."""
+    return lambda _request: answer
+
+
+def to_puts(answer: bytes) -> Answering:
+    """The same to every PUT; the rest is S3's own."""
+    return lambda request: answer if request.method == "PUT" else None
+
+
 @dataclass
 class StubS3:
     """One bucket."""
@@ -165,7 +175,9 @@ def stub_s3(**options: object) -> Iterator[StubS3]:
             while head := read_head(reader):
                 message = Message(head, b"")
                 body = read_body(reader, message.headers, until_close=False)
-                client.sendall(stub.answer(Request(*message.first_line[:2], message.headers, body)))
+                client.sendall(
+                    stub.answer(Request(message.first_line[0], message.first_line[1], message.headers, body))
+                )
 
     with listening_raw(serve) as stub.port:
         yield stub

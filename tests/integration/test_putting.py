@@ -51,8 +51,8 @@ def test_a_picture_arrives_as_it_was_sent(s3: Target) -> None:
     found = client.get_object(Bucket=s3.bucket, Key=UPLOAD.key)
     assert found["Body"].read() == BODY
     assert found["ContentType"] == "image/jpeg"
-    told = {name.lower(): value for name, value in found["Metadata"].items()}  # rclone writes them large
-    assert told["sha256"] == UPLOAD.metadata["sha256"]
+    kept = {name.lower(): value for name, value in found["Metadata"].items()}  # rclone writes them large
+    assert kept["sha256"] == UPLOAD.metadata["sha256"]
     client.close()
     there = store.describe(UPLOAD.key)
     assert (there.size_bytes, there.metadata["sha256"]) == (len(BODY), UPLOAD.metadata["sha256"])

@@ -18,7 +18,7 @@ from frigate_s3_mirror.retry import ErrorClass
 from frigate_s3_mirror.s3 import ObjectStore, Upload, parse_retry_after
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.storage.http_dates import parse_date
-from stub_s3 import SECRET_KEY, Request, StubS3, listening_raw, refusal, reply, stub_s3
+from stub_s3 import SECRET_KEY, Request, StubS3, always, listening_raw, refusal, reply, stub_s3, to_puts
 
 BODY = b"a picture" * 5000
 MD5 = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
@@ -58,9 +58,7 @@ def test_what_is_not_s3_is_no_upload(name: str, may_read: bool) -> None:
     """Whether all requests are answered so, or only the PUT (a gateway that swallows bodies before a real S3)."""
     for swallows_all in (True, False):
         with stub_s3(may_read=may_read) as stub:
-            stub.answering = lambda request, all_=swallows_all: (
-                NOT_S3[name] if all_ or request.method == "PUT" else None
-            )
+            stub.answering = always(NOT_S3[name]) if swallows_all else to_puts(NOT_S3[name])
             store = ObjectStore(stub.settings(), {})
             for create in (False, True):
                 with pytest.raises(StoreError) as told:
@@ -85,7 +83,7 @@ def test_no_redirect_is_followed() -> None:
     with stub_s3() as other, stub_s3() as stub:
         other.answering = lambda _: reply(200, {"ETag": f'"{MD5}"'})
         for status in (301, 302, 303, 307, 308):
-            stub.answering = lambda _, status=status: reply(status, {"Location": f"{other.url}/in"})
+            stub.answering = always(reply(status, {"Location": f"{other.url}/in"}))
             with pytest.raises(StoreError):
                 ObjectStore(stub.settings(), {}).put(UPLOAD)
         assert not other.requests
@@ -123,7 +121,7 @@ def test_the_server_shows_again_what_it_is_when_its_answers_change() -> None:
         store = ObjectStore(stub.settings(), {})
         store.put(UPLOAD)
         for answer in (NOT_S3["200 html, nginx etag"], NOT_S3["200 nothing"], NOT_S3["200 S3 headers of a gateway"]):
-            stub.answering = lambda _, answer=answer: answer
+            stub.answering = always(answer)
             with pytest.raises(StoreError, match="no answer of S3's"):
                 store.put(UPLOAD)
         stub.answering = lambda _: None
@@ -166,7 +164,7 @@ def test_an_error_in_a_200_is_an_error() -> None:
             "AccessDenied": ErrorClass.CONFIGURATION,
         }.items():
             body = f"<Error><Code>{code}</Code><Message>told</Message></Error>".encode()
-            stub.answering = lambda _, body=body: reply(200, {"ETag": '"abc"'}, body)
+            stub.answering = always(reply(200, {"ETag": '"abc"'}, body))
             with pytest.raises(StoreError, match=f"S3 says {code}") as told:
                 store.put(UPLOAD)
             assert told.value.error_class is error_class
@@ -273,7 +271,7 @@ def test_each_operation_names_its_own_permission() -> None:
 def test_retry_after_comes_with_the_refusal() -> None:
     with stub_s3() as stub:
         for text, seconds in {"3": 3.0, "0": 0.0, "-5": None, "²": None, "9" * 30: None, "soon": None}.items():
-            stub.answering = lambda _, text=text: refusal(503, "SlowDown", Retry_After=text.encode().decode("latin-1"))
+            stub.answering = always(refusal(503, "SlowDown", Retry_After=text.encode().decode("latin-1")))
             with pytest.raises(StoreError) as told:
                 ObjectStore(stub.settings(), {}).put(UPLOAD)
             assert told.value.retry_after == seconds
@@ -334,7 +332,7 @@ def test_an_object_has_its_date_in_any_form(text: str) -> None:
 def test_an_object_without_a_date_is_as_old_as_the_look() -> None:
     with stub_s3() as stub:
         for date in ("", "Last-Modified: never\r\n", "Last-Modified: Mon, 99 Xyz 99999 99:99:99 GMT\r\n"):
-            stub.answering = lambda _, date=date: f"HTTP/1.1 200 OK\r\n{date}Content-Length: 5\r\n\r\n".encode()
+            stub.answering = always(f"HTTP/1.1 200 OK\r\n{date}Content-Length: 5\r\n\r\n".encode())
             assert abs(ObjectStore(stub.settings(), {}).describe("a").modified_at - time.time()) < 60
 
 

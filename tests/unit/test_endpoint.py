@@ -10,7 +10,7 @@ from frigate_s3_mirror.providers import provider_for
 from frigate_s3_mirror.s3 import ObjectStore, Upload
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.storage.endpoint import endpoint_of
-from stub_s3 import reply, stub_s3
+from stub_s3 import always, reply, stub_s3
 
 
 def settings(**more: str) -> Settings:
@@ -58,17 +58,11 @@ def test_a_server_at_a_path() -> None:
     with stub_s3() as stub:
         chosen = stub.settings().model_copy(update={"endpoint_url": f"{stub.url}/storage/v1/s3/"})
         assert endpoint_of(chosen).root == "/storage/v1/s3/stub-bucket"
-        seen: list[str] = []
-
-        def answer(request: object) -> bytes | None:
-            seen.append(request.target)  # type: ignore[attr-defined]
-            return None
-
-        stub.answering = answer
         store = ObjectStore(chosen, {})
         store.put(Upload("a.jpg", b"picture", 7, "image/jpeg", {}))
-        stub.answering = lambda request: seen.append(request.target) or reply(200, {}, b"<ListBucketResult/>")  # type: ignore[func-returns-value]
+        stub.answering = always(reply(200, {}, b"<ListBucketResult/>"))
         store.may_list("")
+        seen = [request.target for request in stub.requests]
         link = store.presigned("a.jpg", 60)
     assert seen[0] == "/storage/v1/s3/stub-bucket/a.jpg"
     assert seen[1].startswith("/storage/v1/s3/stub-bucket?")

@@ -162,11 +162,10 @@ def test_a_wrong_region_is_named(with_location: bool) -> None:
     with stub_s3() as stub:
         stub.answering = lambda _: refusal(301, "PermanentRedirect", "must be addressed using the endpoint", **location)
         store = ObjectStore(stub.settings(), {})
-        for ask in (
-            lambda: store.put(UPLOAD),
-            lambda: store.get("a"),
-            *([] if with_location else [lambda: list(store.list("a"))]),
-        ):
+        asked: list[Callable[[], object]] = [lambda: store.put(UPLOAD), lambda: store.get("a")]
+        if not with_location:  # obstore follows it
+            asked.append(lambda: list(store.list("a")))
+        for ask in asked:
             with pytest.raises(StoreError) as told:
                 ask()
             assert told.value.error_class is ErrorClass.CONFIGURATION

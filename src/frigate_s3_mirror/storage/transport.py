@@ -275,7 +275,7 @@ def _head(method: str, target: str, headers: Mapping[str, str], body: bytes) -> 
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def _refuse_authorities_own(sock: socket.socket) -> None:
+def _refuse_authorities_own(sock: socket.socket | None) -> None:
     """An authority's certificate is no server's: obstore's TLS, which makes the listings, refuses it, and OpenSSL does not."""
     if isinstance(sock, ssl.SSLSocket) and _IS_AUTHORITY.search(sock.getpeercert(binary_form=True) or b""):
         sock.close()
