@@ -217,15 +217,25 @@ class Putting:
         if 200 <= answer.status < 300 and not code:
             return
         error = refusal(answer.status, answer.body, answer.headers, bucket=self._settings.bucket)
-        if self._settings.sse is not None and error.is_ambiguous and answer.status in {400, 501}:
-            sentence = (
-                f"{str(error).rstrip('.')}; perhaps it lacks S3_SSE={self._settings.sse}, which is never left away."
+        suspicion = self._suspicion(error, upload) if upload is not None else ""
+        if suspicion:
+            sentence = f"{str(error).rstrip('.')}; {suspicion}."
+            error = StoreError(
+                ErrorClass.CONFIGURATION, sentence, code=error.code, status=error.status, is_ambiguous=True
             )
-            error = StoreError(ErrorClass.CONFIGURATION, sentence, code=code, status=answer.status, is_ambiguous=True)
-        if error.code == "AccessDenied" and upload is not None and upload.tags and Extra.TAGS not in self._left_out:
-            sentence = f"{str(error).rstrip('.')}, and s3:PutObjectTagging for its tags."
-            error = StoreError(error.error_class, sentence, code=code, status=answer.status)
         raise error
+
+    def _suspicion(self, error: StoreError, upload: Upload) -> str:
+        """Which setting is likely what the server refuses, though it does not say so; "" for none."""
+        if error.code == "AccessDenied" and upload.tags and Extra.TAGS not in self._left_out:
+            return "its tags need s3:PutObjectTagging, too"
+        if not error.is_ambiguous or error.status not in {400, 501}:
+            return ""
+        if self._settings.sse is not None:
+            return f"perhaps it lacks S3_SSE={self._settings.sse}, which is never left away"
+        if error.code == "InvalidArgument" and upload.storage_class not in {None, "STANDARD"}:  # as Ceph says it
+            return f"likely it lacks the storage class {upload.storage_class}: check S3_STORAGE_CLASS"
+        return ""
 
     def _send(
         self, method: str, key: str, query: dict[str, str], headers: dict[str, str], body: bytes = b"", *, sha256: str | None = None,
