@@ -22,6 +22,7 @@ from frigate_s3_mirror.storage.proof import DAMAGED
 _LOOKS_IN_VAIN = 32
 """So many objects in a row that were not there: from then on only some are looked for."""
 _LOOK_EVERY = 16
+_DENIALS = 8
 _NEVER_CHANGES = "private, max-age=86400, immutable"
 """For segments: what a player has loaded ahead it need not fetch, and pay for, once more."""
 
@@ -206,9 +207,9 @@ class LostLedger:
         return True
 
     def looked_in_vain(self, *, may_look: bool) -> None:
-        """It was not there, or the key may not look at all."""
+        """It was not there, or the key may not look: S3 says so of what is missing, too, to keys that may not list."""
         self._in_vain += 1
-        if not may_look:
+        if not may_look and self._in_vain >= _DENIALS:
             self.made_at = None
 
     def found(self) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frigate_s3_mirror.retry import ErrorClass
-from frigate_s3_mirror.s3 import ObjectStore, Upload, parse_retry_after
+from frigate_s3_mirror.s3 import ObjectStore, Upload, parse_retry_after, parts_etag
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.storage.http_dates import parse_date
 from stub_s3 import SECRET_KEY, Request, StubS3, always, listening_raw, refusal, reply, stub_s3, to_puts
@@ -168,6 +168,68 @@ def test_an_error_in_a_200_is_an_error() -> None:
             with pytest.raises(StoreError, match=f"S3 says {code}") as told:
                 store.put(UPLOAD)
             assert told.value.error_class is error_class
+
+
+# -- in parts ----------------------------------------------------------------------------------------------------------
+
+DONE = "<CompleteMultipartUploadResult><ETag>{}</ETag></CompleteMultipartUploadResult>"
+PARTS_ETAG = parts_etag([hashlib.md5(BODY, usedforsecurity=False).digest()])
+IN_PARTS: dict[str, tuple[bytes, bytes | None, bytes, bool]] = {
+    # name: (answer to the part, to the end, to a look, is it an upload)
+    "as it should be": (b"", DONE.format(PARTS_ETAG).encode(), b"404", True),
+    "quoted": (b"", DONE.format(f"&quot;{PARTS_ETAG}&quot;").encode(), b"404", True),
+    "another etag, and there": (b"", DONE.format("odd-1").encode(), b"there", True),
+    "another etag, and not there": (b"", DONE.format("odd-1").encode(), b"404", False),
+    "another etag, and another object": (b"", DONE.format("odd-1").encode(), b"another", False),
+    "an error in the 200": (b"", b"<Error><Code>InternalError</Code></Error>", b"there", False),
+    "a page at the end": (b"", PAGE, b"404", False),
+    "nothing at the end": (b"", b"", b"404", False),
+    "a part is not taken": (refusal(500, "InternalError"), None, b"there", False),
+    "a part is answered by a page": (reply(200, HTML, PAGE), None, b"there", False),
+    "a part is answered 204": (reply(204), None, b"there", False),
+}
+
+
+@pytest.mark.parametrize("name", IN_PARTS)
+def test_a_large_upload_is_proved_as_a_small_one(name: str) -> None:
+    """Its parts, its end and a look; what is none is aborted."""
+    part, end, look, is_upload = IN_PARTS[name]
+    there = {"x-amz-meta-sha256": SHA256 if look == b"there" else "another", "ETag": '"odd-1"'}
+
+    def answer(request: Request) -> bytes | None:
+        if request.target.endswith("?uploads="):
+            return reply(
+                200, {}, b"<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>"
+            )
+        if request.method == "POST":
+            return reply(200, {}, end or b"")
+        if request.method == "PUT":
+            return part or reply(200, {"ETag": f'"{MD5}"'})
+        if request.method == "HEAD":
+            whole = reply(404) if look == b"404" else reply(200, there, BODY)
+            return whole.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+        return None
+
+    with stub_s3() as stub:
+        stub.answering = answer
+        store = ObjectStore(stub.settings(), {})
+        upload = replace(UPLOAD, body=BytesIO(BODY))
+        if is_upload:
+            assert store.put(upload)
+        else:
+            with pytest.raises(StoreError) as told:
+                store.put(upload)
+            assert told.value.error_class is ErrorClass.TRANSIENT
+        is_aborted = end is None or b"Error" in end
+        assert ("DELETE" in stub.methods()) == is_aborted
+
+
+def test_an_upload_id_of_nobody_begins_nothing() -> None:
+    with stub_s3() as stub:
+        for body in (PAGE, b"", b"<InitiateMultipartUploadResult/>"):
+            stub.answering = always(reply(200, HTML, body))
+            with pytest.raises(StoreError, match="no answer of S3's"):
+                ObjectStore(stub.settings(), {}).put(replace(UPLOAD, body=BytesIO(BODY)))
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------------
