@@ -212,7 +212,7 @@ def judge_bucket(settings: Settings, trial: Trial, bucket_region: str | None) ->
             findings.append(_judge_success(name, settings, trial))
         elif name == culprit:
             findings.append(_judge_failure(name, settings, error))
-        elif name == "credentials" and culprit in {"bucket", "put"} and error.status is not None:
+        elif name == "credentials" and culprit in {"bucket", "put"} and error.is_from_s3:
             findings.append(ok(name, _CREDENTIALS))
         else:
             findings.append(skipped(name, f"Needs {culprit}."))

@@ -173,7 +173,7 @@ class StoreError(Exception):
 
     def __init__(
         self, error_class: ErrorClass, sentence: str, *, code: str = "", status: int | None = None, is_ambiguous: bool = False,
-        retry_after: float | None = None, failure: Failure | None = None,
+        retry_after: float | None = None, failure: Failure | None = None, is_from_s3: bool = True,
     ) -> None:  # fmt: skip
         super().__init__(sentence)
         self.error_class = error_class
@@ -185,6 +185,8 @@ class StoreError(Exception):
         """Seconds for which the server wants to be left alone, where it said so."""
         self.failure = failure
         """How the request ended, where there was no whole answer."""
+        self.is_from_s3 = is_from_s3
+        """Whether S3 itself may have said it: not for other programs' answers, nor where there was none."""
 
     @property
     def asks_for_less(self) -> bool:
@@ -214,7 +216,7 @@ def refusal(
     said = f"S3 says {without_secrets(code) or f'status {status}'}" + (f" ({message.rstrip('.')})" if message else "")
     name = f" '{bucket}'" if code == "NoSuchBucket" and bucket else ""
     return StoreError(
-        error_class, f"{said}: {advice}{name}.", code=code, status=status, is_ambiguous=is_ambiguous,
+        error_class, f"{said}: {advice}{name}.", code=code, status=status, is_ambiguous=is_ambiguous, is_from_s3=advice != NOT_S3,
         retry_after=parse_retry_after(headers.get("retry-after")),
     )  # fmt: skip
 
@@ -228,7 +230,7 @@ def not_s3(status: int, headers: Mapping[str, str]) -> StoreError:
     if where := headers.get("location"):
         details.append(f"sends to {_place(where)}")
     return StoreError(
-        _TRANSIENT, f"This is no answer of S3's ({', '.join(details)}): {NOT_S3}.", status=status, is_ambiguous=True,
+        _TRANSIENT, f"This is no answer of S3's ({', '.join(details)}): {NOT_S3}.", status=status, is_ambiguous=True, is_from_s3=False,
         retry_after=parse_retry_after(headers.get("retry-after")),
     )  # fmt: skip
 
@@ -290,7 +292,9 @@ def without_answer(failure: Failure, detail: str = "") -> StoreError:
     """Return what it means that a request ended so."""
     error_class, sentence = NO_ANSWER[failure]
     more = f" ({without_secrets(detail)[:_MOST_SAID]})" if detail else ""
-    return StoreError(error_class, f"{sentence.rstrip('.')}{more}." if more else sentence, failure=failure)
+    return StoreError(
+        error_class, f"{sentence.rstrip('.')}{more}." if more else sentence, failure=failure, is_from_s3=False
+    )
 
 
 _FAILURES: tuple[tuple[type[Exception], Failure], ...] = (

@@ -21,7 +21,7 @@ from frigate_s3_mirror.storage.proof import DAMAGED
 
 _LOOKS_IN_VAIN = 32
 """So many objects in a row that were not there: from then on only some are looked for."""
-_LOOK_EVERY = 16
+_LOOK_EVERY = 64
 _DENIALS = 8
 _NEVER_CHANGES = "private, max-age=86400, immutable"
 """For segments: what a player has loaded ahead it need not fetch, and pay for, once more."""

@@ -14,11 +14,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frigate_s3_mirror.environment import load
 from frigate_s3_mirror.retry import ErrorClass
 from frigate_s3_mirror.s3 import ObjectStore, Upload, parse_retry_after, parts_etag
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.storage.http_dates import parse_date
-from stub_s3 import SECRET_KEY, Request, StubS3, always, listening_raw, refusal, reply, stub_s3, to_puts
+from stub_s3 import (
+    ACCESS_KEY,
+    BUCKET,
+    SECRET_KEY,
+    Request,
+    StubS3,
+    always,
+    listening_raw,
+    refusal,
+    reply,
+    stub_s3,
+    to_puts,
+)
 
 BODY = b"a picture" * 5000
 MD5 = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
@@ -75,6 +88,7 @@ def test_a_login_page_is_named() -> None:
         with pytest.raises(StoreError, match=r"status 302, text/html, sends to http://login\.example:8080/in") as told:
             ObjectStore(stub.settings(), {}).put(UPLOAD)
     assert "another program or a login page" in str(told.value)
+    assert not told.value.is_from_s3
     assert "abc" not in str(told.value)
 
 
@@ -112,6 +126,7 @@ def test_a_real_s3_with_odd_etags_is_believed_when_it_shows_the_object(etag: Cal
             assert len([key for key in stub.objects if key.endswith(".jpg")]) == 5
             checks = [request for request in stub.requests if "signature-check" in request.target]
             assert len(checks) == (0 if may_read else 1)
+            assert stub.methods().count("GET") <= 1  # the first that looks like the MD5 of something else is read
             assert ".mirror/signature-check.json" not in stub.objects
 
 
@@ -121,9 +136,10 @@ def test_the_server_shows_again_what_it_is_when_its_answers_change() -> None:
         store = ObjectStore(stub.settings(), {})
         store.put(UPLOAD)
         for answer in (NOT_S3["200 html, nginx etag"], NOT_S3["200 nothing"], NOT_S3["200 S3 headers of a gateway"]):
-            stub.answering = always(answer)
-            with pytest.raises(StoreError, match="no answer of S3's"):
-                store.put(UPLOAD)
+            for told in (always(answer), to_puts(answer)):
+                stub.answering = told
+                with pytest.raises(StoreError, match="no answer of S3's"):
+                    store.put(UPLOAD)
         stub.answering = lambda _: None
         store.put(UPLOAD)
 
@@ -168,6 +184,56 @@ def test_an_error_in_a_200_is_an_error() -> None:
             with pytest.raises(StoreError, match=f"S3 says {code}") as told:
                 store.put(UPLOAD)
             assert told.value.error_class is error_class
+
+
+def test_a_201_is_none_even_from_an_s3_that_may_not_be_looked_into() -> None:
+    """What a proved server does not say with 200 is not said."""
+    with stub_s3(may_read=False) as stub:
+        stub.answering = lambda request: (
+            reply(201, {"ETag": '"odd"'})
+            if request.method == "PUT" and "signature-check" not in request.target
+            else None
+        )
+        with pytest.raises(StoreError, match="no answer of S3's"):
+            ObjectStore(stub.settings(), {}).put(UPLOAD)
+
+
+def test_a_refusal_that_is_not_s3s_own_shows_nothing() -> None:
+    """A gateway that refuses the spoiled request by a page of its own, or a bare status, has not checked a signature."""
+    with stub_s3(may_read=False) as stub:
+        for refused in (reply(403, HTML, PAGE), reply(403), reply(401), refusal(500, "InternalError"), reply(200)):
+            stub.answering = lambda request, refused=refused: (  # type: ignore[misc]
+                (refused if "signature-check" in request.target else reply(200, {"ETag": '"odd"'}))
+                if request.method == "PUT"
+                else None
+            )
+            with pytest.raises(StoreError, match="no answer of S3's"):
+                ObjectStore(stub.settings(), {}).put(UPLOAD)
+
+
+def test_a_role_is_believed_as_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without keys obstore sends, which hides all of an answer but the ETag: that must be right, or the object be there."""
+    for name, value in {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}.items():
+        monkeypatch.setenv(name, value)
+    with stub_s3() as stub:
+        environ = {
+            "S3_ENDPOINT_URL": stub.url, "S3_BUCKET": BUCKET, "S3_PROVIDER": "aws", "S3_ADDRESSING_STYLE": "path",
+        }  # fmt: skip
+        store = ObjectStore(load(environ).settings, {})
+        store.put(UPLOAD)
+        assert stub.methods() == ["PUT"]
+        stub.etag = lambda _: '"odd"'
+        store.put(UPLOAD)
+        assert stub.methods() == ["PUT", "PUT", "HEAD"]
+        assert (store.get(UPLOAD.key), store.describe(UPLOAD.key).size_bytes) == (BODY, len(BODY))
+        with pytest.raises(StoreError, match="longer"):
+            store.get(UPLOAD.key, longest=10)
+        for name, answer in NOT_S3.items():
+            stub.objects.clear()
+            if "with the md5" not in name:  # of which obstore does not tell the status
+                stub.answering = to_puts(answer)
+                with pytest.raises(StoreError):
+                    store.put(UPLOAD)
 
 
 # -- in parts ----------------------------------------------------------------------------------------------------------
@@ -281,8 +347,8 @@ def test_status_and_code_say_what_a_refusal_means(
         with pytest.raises(StoreError) as told:
             ObjectStore(stub.settings(), {}).put(UPLOAD, create=create)
     assert (told.value.error_class, told.value.is_ambiguous) == (error_class, is_ambiguous), str(told.value)
-    assert told.value.status == status
-    assert told.value.code == code
+    assert (told.value.status, told.value.code) == (status, code)
+    assert told.value.is_from_s3 or not code
 
 
 @given(st.integers(400, 499), st.text(st.characters(codec="ascii", categories=["L"]), min_size=5, max_size=30))
