@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +149,7 @@ def _make_locked(target: Target) -> None:
     """The bucket, as soon as the server makes buckets and takes objects."""
     client = target.client()
     deadline = time.monotonic() + 90
-    steps = [
+    steps: list[Callable[[], object]] = [
         lambda: client.create_bucket(Bucket=target.bucket, ObjectLockEnabledForBucket=True),
         lambda: client.put_object_lock_configuration(
             Bucket=target.bucket,

@@ -71,7 +71,11 @@ class ObjectStore:
             for name in [name for name in environ if name.startswith("AWS_")]:
                 del environ[name]
             self._keys: Keys | None = Keys(settings.access_key, settings.secret_key.get_secret_value())
-            self._requests: SignedRequests | None = SignedRequests(settings)
+            try:
+                self._requests: SignedRequests | None = SignedRequests(settings)
+            except OSError as error:  # the bundle of S3_CA_BUNDLE is gone or no longer one
+                sentence = f"The S3 settings make no client: {first_line(error)}."
+                raise StoreError(ErrorClass.CONFIGURATION, sentence) from error
         else:
             self._keys = self._requests = None
         self._make_clients()

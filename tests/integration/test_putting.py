@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import sys
@@ -20,6 +21,7 @@ from frigate_s3_mirror.s3_errors import StoreError
 from oracles import conserved
 from recording_proxy import Fault, FaultKind
 from servers import WRITER, Target, seaweedfs_server
+from stub_s3 import ACCESS_KEY, BUCKET, SECRET_KEY, always, reply, stub_s3
 
 BODY = b"picture" * 10_000
 UPLOAD = Upload(
@@ -193,3 +195,22 @@ def test_keys_change_while_the_service_runs(tmp_path: Path, frigate: SimulatedFr
         mirror.wait_for(lambda: mirror.log().count("S3 upload done") == 2)
         assert "are read again" in mirror.log()
         conserved(replace(target, secret_key=server.secret_key), [*first, *second])
+
+
+def test_a_login_page_is_no_bucket(frigate: SimulatedFrigate, mirror_for: MakeMirror) -> None:
+    """It says yes to all, with an ETag: neither a picture nor a heartbeat counts, and health is not OK."""
+    events = ended(frigate, 3)
+    with stub_s3() as stub:
+        page = b"<!DOCTYPE html><html>Please log in</html>"
+        stub.answering = always(reply(200, {"Content-Type": "text/html", "ETag": '"65f3-38"'}, page))
+        environment = {"S3_ENDPOINT_URL": stub.url, "S3_BUCKET": BUCKET}
+        mirror = mirror_for(frigate, Target(stub.url, ACCESS_KEY, SECRET_KEY, BUCKET), **environment)
+        mirror.start()
+        mirror.wait_for(lambda: "another program or a login page" in mirror.log())
+        mirror.wait_for(lambda: len(stub.objects) == 0 and len(stub.requests) > 6)
+        assert "health=OK" not in mirror.log()
+        counts = json.loads(mirror.command("status", "--json").stdout)["counts"]
+        assert (counts["pending"], counts["uploaded"], counts["failed"]) == (3, 0, 0)
+        stub.answering = lambda _: None
+        mirror.wait_for(lambda: mirror.log().count("S3 upload done") == 3, 60)
+        assert len([key for key in stub.objects if key.endswith(".jpg")]) == len(events)
