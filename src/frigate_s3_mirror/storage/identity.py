@@ -11,7 +11,7 @@ from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.signed_requests import SignedRequests
 
 _CODE = re.compile(rb"<Code>(SignatureDoesNotMatch|AccessDenied|InvalidSignature|Forbidden)</Code>")
-_NAME = "signature-check.json"
+_NAME = "doctor-signature-check.json"  # no heartbeat for `fleet`, should a server store it
 
 
 def refuses_wrong_signatures(requests: SignedRequests, settings: Settings) -> bool:
