@@ -306,3 +306,19 @@ def test_no_header_breaks_out_of_its_line() -> None:
         with pytest.raises(StoreError) as told:
             store.put(Upload("a.jpg", b"picture", 7, "image/jpeg", {"bad\r\nname": "x"}))
         assert told.value.error_class is ErrorClass.OBJECT
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://s3.example:80", "s3.example"),
+        ("https://s3.example:443", "s3.example"),
+        ("https://s3.example:80", "s3.example:80"),
+        ("http://[::1]:9000", "[::1]:9000"),
+    ],
+)
+def test_a_port_of_the_schemes_own_is_not_signed(url: str, host: str) -> None:
+    """Servers see the host as browsers send it, and compute the signature over that."""
+    from urllib.parse import urlsplit
+
+    assert Transport(urlsplit(url)).host == host
