@@ -204,7 +204,7 @@ def speaks_s3(settings: Settings) -> bool:
 
 def _store(settings: Settings, environ: MutableMapping[str, str]) -> ObjectStore:
     """Raises StoreError."""
-    return ObjectStore(settings, environ)
+    return ObjectStore(settings, environ, is_lenient=False)
 
 
 def _is_hopeless(error: StoreError) -> bool:
@@ -372,7 +372,7 @@ def _culprit(trial: Trial, error: StoreError) -> str:
 
 def _seen_before(name: str, settings: Settings, trial: Trial, error: StoreError, culprit: str) -> Finding | None:
     """What was seen to be well although nothing could be written."""
-    has_accepted = trial.is_listed or error.code in _AFTER_SIGNATURE
+    has_accepted = trial.is_listed or (error.is_from_s3 and error.code in _AFTER_SIGNATURE)
     if name == "credentials" and has_accepted and culprit not in {"region", "clock"}:
         return ok(name, _CREDENTIALS)
     if name == "bucket" and trial.is_listed:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from frigate_s3_mirror.config.spelling import spell
 from frigate_s3_mirror.retry import ErrorClass
-from frigate_s3_mirror.s3_errors import CODES, NO_ANSWER, STATUSES, UNKNOWN
+from frigate_s3_mirror.s3_errors import AGAIN, CODES, NO_ANSWER, NOT_S3, REFUSED, STATUSES
 from frigate_s3_mirror.settings import Settings
 
 
@@ -32,9 +32,13 @@ def errors_table() -> str:
         more = " and 5xx" if max(statuses) >= 500 else ""
         lines.append(f"| status {shown}{more}, other codes | {error_class} | {advice} |")
     lines += [
-        f"| no answer: {' / '.join(words)} | {error_class} | {advice} |" for words, error_class, advice in NO_ANSWER
+        f"| other 4xx with a code | {ErrorClass.OBJECT} | {REFUSED} |",
+        f"| 2xx, 3xx and 4xx that S3 does not give | {ErrorClass.TRANSIENT} | {NOT_S3} |",
+        f"| anything else | {ErrorClass.TRANSIENT} | {AGAIN} |",
     ]
-    lines.append(f"| anything else | {ErrorClass.TRANSIENT} | {UNKNOWN} |")
+    lines += [
+        f"| no answer: {failure} | {error_class} | {advice} |" for failure, (error_class, advice) in NO_ANSWER.items()
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -93,6 +93,21 @@ def load(environ: Mapping[str, str]) -> Loaded:
     return Loaded(settings, origins, warnings)
 
 
+def keys_in_files(environ: Mapping[str, str]) -> tuple[str, str] | None:
+    """Read S3_ACCESS_KEY and S3_SECRET_KEY again where one of them came from a file, which may have changed since.
+
+    None where neither did, or one cannot be read now.
+    """
+    if not (environ.get("S3_ACCESS_KEY_FILE", "").strip() or environ.get("S3_SECRET_KEY_FILE", "").strip()):
+        return None
+    try:
+        found = [_lookup(name, environ) for name in ("S3_ACCESS_KEY", "S3_SECRET_KEY")]
+    except ValueError:
+        return None
+    access_key, secret_key = (value[0] if value is not None else "" for value in found)
+    return (access_key, secret_key) if access_key and secret_key else None
+
+
 def _lookup(name: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
     """The value that passed the gate, and where it is from. Raises ValueError with a sentence."""
     direct, path = environ.get(name, ""), environ.get(f"{name}_FILE", "").strip()

@@ -20,6 +20,7 @@ from frigate_s3_mirror.s3_errors import StoreError
 SILENT = "SILENT"
 UNREADABLE = "UNREADABLE"
 _FOLDER = ".mirror"
+_LONGEST = 64 * 1024  # bytes of a heartbeat; a real one has half a kilobyte
 _GRACE = 60.0  # seconds beside two intervals, for slow requests and clocks that differ
 _ORDER = (SILENT, UNREADABLE, Health.DOWN, Health.DEGRADED, Health.OK)
 
@@ -95,7 +96,7 @@ def read_fleet(store: ObjectStore, prefix: str, now: float, *, everywhere: bool 
 
 def _read(store: ObjectStore, key: str, now: float) -> Site:
     try:
-        return judge(key, store.get(key), now)
+        return judge(key, store.get(key, longest=_LONGEST), now)
     except StoreError as error:
         return Site(key, UNREADABLE, None, str(error))
 

@@ -37,7 +37,11 @@ class LifecycleClient:
             return []
         if status != 200:
             raise LifecycleError(f"The bucket's rules cannot be read: {said(status, body)}.")
-        rules = [rule for rule in ET.fromstring(body) if rule.tag.endswith("Rule")]  # noqa: S314  # the user's own server
+        try:
+            root = ET.fromstring(body)  # noqa: S314  # the user's own server
+        except ET.ParseError as error:
+            raise LifecycleError("The bucket's rules cannot be read: what answers is not S3.") from error
+        rules = [rule for rule in root if rule.tag.endswith("Rule")]
         return [rule for rule in rules if not _is_ours(text_of(rule, "ID") or "")]
 
     def write(self, rules: Sequence[Mapping[str, Any]], others: list[ET.Element]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from frigate_s3_mirror.providers import partition_of
 from frigate_s3_mirror.settings import Settings
 
 RULE_ID = "frigate-s3-mirror"
@@ -24,7 +25,7 @@ def iam_policy(
 
     Actions: https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
     """
-    bucket = f"arn:{_partition(settings.region)}:s3:::{settings.bucket}"
+    bucket = f"arn:{partition_of(settings.region).name}:s3:::{settings.bucket}"
     prefix = f"{settings.path_prefix}/" if settings.path_prefix else ""
     objects = ["s3:PutObject", "s3:AbortMultipartUpload"]
     if verify or restore:
@@ -82,9 +83,3 @@ def _rule(name: str, which: dict[str, Any], days: int | None) -> dict[str, Any]:
 
 def _statement(name: str, actions: list[str], resource: str) -> dict[str, Any]:
     return {"Sid": f"FrigateS3Mirror{name}", "Effect": "Allow", "Action": actions, "Resource": resource}
-
-
-def _partition(region: str) -> str:
-    if region.startswith("cn-"):
-        return "aws-cn"
-    return "aws-us-gov" if region.startswith("us-gov-") else "aws"

@@ -26,7 +26,40 @@ class Provider:
     """Whether `If-None-Match: *` is honoured on PUT; None: not known, so it is tried, and left out once refused."""
 
 
-AWS = Provider("aws", ("*.amazonaws.com", "*.amazonaws.com.cn"), "STANDARD_IA", True, True, True)
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A part of AWS with accounts, hosts and ARNs of its own."""
+
+    name: str
+    """As ARNs begin: `arn:<name>:`."""
+    domain: str
+
+
+_PARTITIONS = (
+    ("cn-", Partition("aws-cn", "amazonaws.com.cn")),
+    ("us-gov-", Partition("aws-us-gov", "amazonaws.com")),
+    ("eusc-", Partition("aws-eusc", "amazonaws.eu")),
+    ("us-iso-", Partition("aws-iso", "c2s.ic.gov")),
+    ("us-isob-", Partition("aws-iso-b", "sc2s.sgov.gov")),
+    ("eu-isoe-", Partition("aws-iso-e", "cloud.adc-e.uk")),
+    ("us-isof-", Partition("aws-iso-f", "csp.hci.ic.gov")),
+)
+"""What regions begin with. https://docs.aws.amazon.com/whitepapers/latest/aws-fault-isolation-boundaries/partitions.html"""
+
+
+def partition_of(region: str) -> Partition:
+    """Return the part of AWS in which this region is."""
+    return next(
+        (found for prefix, found in _PARTITIONS if region.startswith(prefix)), Partition("aws", "amazonaws.com")
+    )
+
+
+def aws_endpoint(region: str) -> str:
+    """Return the address of AWS's S3 in this region."""
+    return f"https://s3.{region}.{partition_of(region).domain}"
+
+
+AWS = Provider("aws", ("*.amazonaws.com", "*.amazonaws.com.cn", "*.amazonaws.eu"), "STANDARD_IA", True, True, True)
 OTHER = Provider("other")
 PROVIDERS = (
     AWS,

@@ -9,7 +9,7 @@ import obstore
 from obstore.exceptions import BaseError
 
 from frigate_s3_mirror.s3 import ObjectStore
-from frigate_s3_mirror.s3_errors import classify
+from frigate_s3_mirror.s3_errors import Operation, classify
 from frigate_s3_mirror.stretches import CHUNK, NoSuchStretchError, Stretch, Wanted, cut
 
 if TYPE_CHECKING:
@@ -53,10 +53,10 @@ class ReadingStore(ObjectStore):
             for chunk in found.stream(min_chunk_size=CHUNK):
                 yield bytes(chunk)
         except (BaseError, OSError) as error:
-            raise classify(error, self._bucket) from error
+            raise classify(error, self._bucket, Operation.GET) from error
 
     def _refusal(self, error: Exception, part: Wanted | None) -> Exception:
-        refusal = classify(error, self._bucket)
+        refusal = classify(error, self._bucket, Operation.GET)
         return NoSuchStretchError() if part is not None and refusal.status == 416 else refusal
 
 

@@ -149,6 +149,8 @@ class Mirror:
         imported = self._exports.import_into_ledger(self.clock.now())
         if (self.ledger.damaged_path is not None or self.ledger.was_empty) and not imported:
             self._adopt_from_bucket()
+        if self.ledger.is_new:
+            self._sender.ledger_is_new(self.clock.now())
         if self.ledger.was_killed:
             most = self.settings.batch_size + 4 * self.settings.upload_threads  # newest first, so these it was
             now = self.clock.now()

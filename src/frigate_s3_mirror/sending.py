@@ -17,7 +17,12 @@ from frigate_s3_mirror.retry import ErrorClass
 from frigate_s3_mirror.s3 import Store, Stored, Upload, md5_of_etag
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.settings import Settings
+from frigate_s3_mirror.storage.proof import DAMAGED
 
+_LOOKS_IN_VAIN = 32
+"""So many objects in a row that were not there: from then on only some are looked for."""
+_LOOK_EVERY = 64
+_DENIALS = 8
 _NEVER_CHANGES = "private, max-age=86400, immutable"
 """For segments: what a player has loaded ahead it need not fetch, and pay for, once more."""
 
@@ -55,9 +60,9 @@ class Sender:
     def __init__(self, settings: Settings, store: Store, reader: Reader, clock: Clock) -> None:
         self._settings, self._store, self._reader, self._clock = settings, store, reader, clock
         self._storage_class = settings.effective_storage_class
-        self._etags_are_md5: bool | None = None
         self._creates = _may_create(settings)
         self._doubtful: frozenset[int] = frozenset()
+        self._lost = LostLedger()
         self._damaged: set[str] = set()  # keys under which S3 holds what we sent and it spoiled
 
     def send(self, entry: Entry, pace: Callable[[int], None]) -> Outcome:
@@ -73,15 +78,18 @@ class Sender:
 
     def _send(self, entry: Entry, body: Body, pace: Callable[[int], None]) -> Outcome:
         started = self._clock.monotonic()
-        if entry.row in self._doubtful and (stored := self._stored_before(entry, body)) is not None:
+        is_doubtful = entry.row in self._doubtful or self._lost.wants_look(entry.happened_at)
+        if is_doubtful and (stored := self._stored_before(entry, body)) is not None:
             return self._done(entry, body, stored.etag, stored.modified_at, started)
         pace(body.size_bytes)
-        etag, is_checked = self._put(self._upload(entry, body))
+        upload = self._upload(entry, body)
+        try:
+            etag, is_checked = self._put(upload, create=self._shall_create(entry, upload))
+        except StoreError as error:
+            if error.code == DAMAGED:
+                self._damaged.add(upload.key)
+            raise
         acknowledged_at = self._clock.now()
-        if isinstance(body.content, bytes):
-            self._check_etag(etag, entry.object_key, body.content)
-        elif body.parts_etag is not None:
-            self._check_parts(etag, entry.object_key, body.parts_etag)
         outcome = self._done(entry, body, etag, acknowledged_at, started)
         return outcome if is_checked else replace(outcome, sha256=None)
 
@@ -104,6 +112,11 @@ class Sender:
         """These entries were perhaps in flight when the service was killed: look before they are sent again."""
         self._doubtful = frozenset(rows)
 
+    def ledger_is_new(self, now: float) -> None:
+        """Nothing is known of what was sent before now (unix seconds): where S3 itself does not tell, look before sending."""
+        if self._settings.preset.conditional_put is not True:
+            self._lost.made_at = now
+
     def _done(self, entry: Entry, body: Body, etag: str, uploaded_at: float, started: float) -> Outcome:
         return Outcome(
             entry, State.UPLOADED, entry.attempts, entry.deferrals, 0.0, size_bytes=body.size_bytes, sha256=body.sha256,
@@ -114,27 +127,35 @@ class Sender:
         """The object, when it is there with this very content; None for any other answer, also for "you may not look"."""
         try:
             there = self._store.describe(entry.object_key)
-        except StoreError:
+        except StoreError as error:
+            self._lost.looked_in_vain(may_look=error.status not in {401, 403})
             return None
         is_ours = there.size_bytes == body.size_bytes and there.metadata.get("sha256") == body.sha256
         whole = isinstance(body.content, bytes) and _is_same(there, body.content)
+        self._lost.found()
         return there if whole or (is_ours and md5_of_etag(there.etag) is None) else None
 
     def retry_after(self, entry: Entry) -> float | None:
         """Seconds for which the server wants to be left alone, when it says so."""
         return self._store.retry_after(entry.object_key)
 
-    def _put(self, upload: Upload) -> tuple[str, bool]:
+    def _shall_create(self, entry: Entry, upload: Upload) -> bool:
+        """Whether an object that is there shall be left alone. One that S3 had from us, or spoiled, is replaced."""
+        is_ours = entry.was_uploaded and self._settings.overwrite != "never"
+        return self._creates and isinstance(upload.body, bytes) and upload.key not in self._damaged and not is_ours
+
+    def _put(self, upload: Upload, *, create: bool) -> tuple[str, bool]:
         """The ETag, and whether the content is known to be ours.
 
         The object is created only, where the server can tell creating from overwriting.
         """
-        if not self._creates or not isinstance(upload.body, bytes) or upload.key in self._damaged:
+        if not create or not isinstance(upload.body, bytes):
             return self._store.put(upload), True
         try:
             return self._store.put(upload, create=True), True
         except StoreError as error:
             if error.status == 412:
+                self._lost.made_at = None  # S3 tells by itself
                 return self._accept(upload, upload.body)
             if error.status != 501 and error.code not in {"NotImplemented", "InvalidArgument", "InvalidRequest"}:
                 raise
@@ -147,7 +168,9 @@ class Sender:
         """What is there already, when it is the same: an upload whose answer got lost. Raises StoreError."""
         try:
             there = self._store.describe(upload.key)
-            same = _is_same(there, content) or self._store.get(upload.key) == content
+            same = _is_same(there, content) or (
+                there.size_bytes == len(content) and self._store.get(upload.key) == content
+            )
         except StoreError as error:
             if error.status not in {401, 403}:
                 raise
@@ -162,37 +185,36 @@ class Sender:
             ErrorClass.OBJECT, "Another object is under this key and is left alone; S3_OVERWRITE=changed replaces it."
         )
 
-    def _check_etag(self, etag: str, key: str, content: bytes) -> None:
-        """Compare the ETag where it is an MD5. With KMS encryption it looks like one and is none, so the first that
-        differs is settled by reading the object back; write-only keys cannot, and then the signed body has to do.
-        """
-        claimed = md5_of_etag(etag)
-        if claimed is None or self._etags_are_md5 is False:
-            return
-        if hashlib.md5(content, usedforsecurity=False).hexdigest() == claimed:
-            self._etags_are_md5 = True
-            return
-        if self._etags_are_md5 is None:
-            try:
-                damaged = self._store.get(key) != content
-            except StoreError:
-                damaged = False
-            if not damaged:
-                self._etags_are_md5 = False
-                logger().info("S3 ETags are no MD5 here (encrypted bucket?); the signature alone protects the bodies")
-                return
-        raise self._damage(key)
 
-    def _check_parts(self, etag: str, key: str, expected: str) -> None:
-        """The same for an object in parts. Where the ETags of small ones are no MD5, these tell nothing, either."""
-        if self._etags_are_md5 is not True or "-" not in etag or etag == expected:
-            return
-        raise self._damage(key)
+@dataclass(slots=True)
+class LostLedger:
+    """Decides what to look for in the bucket after the ledger was lost, on servers that overwrite without a word.
 
-    def _damage(self, key: str) -> StoreError:
-        self._damaged.add(key)
-        sentence = "S3 stored something else than was sent (its ETag differs); sending it again."
-        return StoreError(ErrorClass.TRANSIENT, sentence)
+    What was sent before the loss lies together in time, so a long run of objects that are not there makes it look rarely.
+    """
+
+    made_at: float | None = None
+    """Unix seconds; None: the ledger knows all."""
+    _in_vain: int = 0
+
+    def wants_look(self, happened_at: float) -> bool:
+        """Whether an entry of an event of this time is to be looked for before it is sent."""
+        if self.made_at is None or happened_at >= self.made_at:
+            return False
+        if self._in_vain >= _LOOKS_IN_VAIN and self._in_vain % _LOOK_EVERY:
+            self._in_vain += 1
+            return False
+        return True
+
+    def looked_in_vain(self, *, may_look: bool) -> None:
+        """It was not there, or the key may not look: S3 says so of what is missing, too, to keys that may not list."""
+        self._in_vain += 1
+        if not may_look and self._in_vain >= _DENIALS:
+            self.made_at = None
+
+    def found(self) -> None:
+        """Something was there."""
+        self._in_vain = 0
 
 
 def _may_create(settings: Settings) -> bool:

@@ -1,23 +1,27 @@
-"""What obstore cannot ask of S3: requests of our own about a bucket, signed by hand.
+"""Requests about one bucket, signed with the keys of the settings, and their answers as S3 gave them.
 
-Signature: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
+Roles have keys that only obstore can fetch: without S3_ACCESS_KEY there are none of these requests.
 """
 
 from __future__ import annotations
 
-import base64
+import contextlib
 import hashlib
-import hmac
 import http.client
-import ssl
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from urllib.parse import quote, urlsplit
 
+from frigate_s3_mirror.s3_errors import of_transport, without_secrets
 from frigate_s3_mirror.settings import Settings
+from frigate_s3_mirror.storage.content_md5 import content_md5
+from frigate_s3_mirror.storage.endpoint import endpoint_of
+from frigate_s3_mirror.storage.signature import Keys, Signer, canonical_query
+from frigate_s3_mirror.storage.transport import Answer, OpenAnswer, Transport
 
-_TIMEOUT = 20.0
+_SECONDS = 20.0
+LONGEST_DOCUMENT = 32 * 1024 * 1024
+"""Bytes of an XML document about the bucket: a page of a listing holds a thousand keys, each up to some kilobytes encoded."""
 
 
 class SignedRequestError(Exception):
@@ -25,58 +29,65 @@ class SignedRequestError(Exception):
 
 
 class SignedRequests:
-    """Asks one bucket, with the keys of the settings."""
+    """Asks one bucket, with the keys of the settings; called from several threads."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises SignedRequestError when the credentials come from a role."""
         if settings.access_key is None or settings.secret_key is None:
             raise SignedRequestError("S3_ACCESS_KEY and S3_SECRET_KEY are not set.")
-        self._settings = settings
-        self._secret = settings.secret_key.get_secret_value()
-        endpoint = urlsplit(settings.endpoint_url or f"https://s3.{settings.region}.amazonaws.com")
-        virtual = settings.virtual_host and not endpoint.netloc.startswith(f"{settings.bucket}.")
-        self._scheme = endpoint.scheme
-        self._host = f"{settings.bucket}.{endpoint.netloc}" if virtual else endpoint.netloc
-        self._path = "/" if settings.virtual_host else f"/{quote(settings.bucket)}"
+        self._keys = Keys(settings.access_key, settings.secret_key.get_secret_value())
+        self._region = settings.region
+        self._endpoint = endpoint_of(settings)
+        self._transport = Transport(self._endpoint.base, settings.ca_bundle)
+
+    def use(self, keys: Keys) -> None:
+        """Sign with other keys from now on."""
+        self._keys = keys
+
+    @property
+    def spoiled_keys(self) -> Keys:
+        """Keys whose signatures S3 refuses."""
+        return Keys(self._keys.access_key, f"not {self._keys.secret_key}")
 
     def ask(self, method: str, query: Mapping[str, str], body: bytes = b"", key: str = "") -> tuple[int, bytes]:
         """Status and body of the answer about the bucket, or about an object in it. Raises SignedRequestError."""
-        path = f"{self._path.rstrip('/')}/{quote(key)}" if key else self._path
-        text = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in sorted(query.items()))
-        headers = self._signed(method, path, text, body, datetime.now(UTC))
-        connection = self._connection()
+        headers = {"content-md5": content_md5(body)} if body else {}
         try:
-            connection.request(method, f"{path}?{text}", body or None, headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
+            answer = self.send(method, key, query, headers, body, longest=LONGEST_DOCUMENT)
         except (OSError, http.client.HTTPException) as error:
-            raise SignedRequestError(f"S3 at {self._host} did not answer ({error}).") from error
-        finally:
-            connection.close()
+            raise SignedRequestError(f"{of_transport(error)} (S3 at {self._transport.host})") from error
+        return answer.status, answer.body
 
-    def _connection(self) -> http.client.HTTPConnection:
-        if self._scheme != "https":
-            return http.client.HTTPConnection(self._host, timeout=_TIMEOUT)
-        context = ssl.create_default_context()
-        if self._settings.ca_bundle is not None:
-            context.load_verify_locations(self._settings.ca_bundle)
-        return http.client.HTTPSConnection(self._host, timeout=_TIMEOUT, context=context)
+    def send(
+        self, method: str, key: str = "", query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None,
+        body: bytes = b"", *, sha256: str | None = None, seconds: float = _SECONDS, longest: int = 64 * 1024, keys: Keys | None = None,
+    ) -> Answer:  # fmt: skip
+        """The answer, whatever it is. `sha256` is the body's, where it is known; `keys` sign instead of the settings'.
 
-    def _signed(self, method: str, path: str, query: str, body: bytes, now: datetime) -> dict[str, str]:
-        day, stamp = f"{now:%Y%m%d}", f"{now:%Y%m%dT%H%M%SZ}"
-        digest = hashlib.sha256(body).hexdigest()
-        md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
-        headers = {"content-md5": md5, "host": self._host, "x-amz-content-sha256": digest, "x-amz-date": stamp}
-        names = ";".join(headers)
-        lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
-        request = f"{method}\n{path}\n{query}\n{lines}\n{names}\n{digest}"
-        scope = f"{day}/{self._settings.region}/s3/aws4_request"
-        text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
-        key = f"AWS4{self._secret}".encode()
-        for part in (*scope.split("/"), text):
-            key = hmac.new(key, part.encode(), hashlib.sha256).digest()
-        authorization = f"AWS4-HMAC-SHA256 Credential={self._settings.access_key}/{scope}, SignedHeaders={names}, Signature={key.hex()}"
-        return {**headers, "authorization": authorization}
+        Raises OSError or http.client.HTTPException without a whole answer.
+        """
+        target, signed = self._signed(method, key, query or {}, headers or {}, body, sha256=sha256, keys=keys)
+        return self._transport.exchange(method, target, signed, body, seconds=seconds, longest=longest)
+
+    @contextlib.contextmanager
+    def opened(self, method: str, key: str, *, seconds: float) -> Iterator[OpenAnswer]:
+        """The answer with its body still to be read. Raises as `send`."""
+        target, signed = self._signed(method, key, {}, {}, b"")
+        with self._transport.opened(method, target, signed, seconds=seconds) as answer:
+            yield answer
+
+    def _signed(
+        self, method: str, key: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes, *,
+        sha256: str | None = None, keys: Keys | None = None,
+    ) -> tuple[str, dict[str, str]]:  # fmt: skip
+        path = self._endpoint.path_of(key) if key else self._endpoint.root
+        text = canonical_query(query.items())
+        target = f"{path}?{text}" if text else path
+        digest = sha256 or hashlib.sha256(body).hexdigest()
+        wanted = {**headers, "host": self._transport.host, "x-amz-content-sha256": digest}
+        signed = Signer(keys or self._keys, self._region).signed(method, target, wanted, digest, datetime.now(UTC))
+        signed["user-agent"] = "frigate-s3-mirror"  # unsigned: proxies change it
+        return target, signed
 
 
 def text_of(element: ET.Element, name: str) -> str | None:
@@ -88,6 +99,7 @@ def said(status: int, body: bytes) -> str:
     """What S3 says in a refusal, in a few words."""
     try:
         root = ET.fromstring(body)  # noqa: S314  # from the user's own server
-        return f"S3 says {text_of(root, 'Code') or f'status {status}'}, {(text_of(root, 'Message') or '').rstrip('.')}"
+        words = f"S3 says {text_of(root, 'Code') or f'status {status}'}, {(text_of(root, 'Message') or '').rstrip('.')}"
+        return without_secrets(words)
     except ET.ParseError:
         return f"S3 says status {status}"

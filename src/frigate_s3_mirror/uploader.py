@@ -298,7 +298,9 @@ class Uploader:
         except StoreError as error:
             self.keep(entry)  # first, or the next try might fetch it from Frigate once more
             asks = error.asks_for_less and self.breaker.circuit is not Circuit.OPEN
-            retry_after = self.sender.retry_after(entry) if asks else None
+            retry_after = None
+            if asks:
+                retry_after = error.retry_after if error.retry_after is not None else self.sender.retry_after(entry)
             with self._turn:  # in one step, so that the newest entry is also the next probe
                 self.note_failure(error, retry_after)
                 outcome = self._after(entry, error)

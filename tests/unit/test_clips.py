@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from frigate_s3_mirror.clip_scan import Segment
 from frigate_s3_mirror.clips import ClipPart, playlist
-from frigate_s3_mirror.clock import SystemClock
-from frigate_s3_mirror.entries import Entry
 from frigate_s3_mirror.environment import SettingsError, load
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.keys import clip_key_for, parse_key, recording_path, segment_name
 from frigate_s3_mirror.kinds import Kind
-from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.pacer import Pacer
 from frigate_s3_mirror.policies import lifecycle_rules, tags
-from frigate_s3_mirror.retry import ErrorClass
-from frigate_s3_mirror.s3 import Stored, Upload, parts_etag
-from frigate_s3_mirror.s3_errors import StoreError
-from frigate_s3_mirror.sending import Body, Sender
 
 SETTINGS = {"S3_BUCKET": "b-b", "S3_PATH_PREFIX": "p", "S3_KEY_TIMEZONE": "UTC"}
 EVENT = Event("1795455533.500869-mmeox8", "Garage-2", "car", None, 1795455533.5, None, True, (), None, False)
@@ -127,45 +116,3 @@ def test_a_clip_never_holds_up_a_picture(sends: list[tuple[bool, int]]) -> None:
         else:
             assert delay == alone.reserve(size, 0.0)
         total += size
-
-
-class OtherParts:
-    """A store whose small objects have MD5 ETags, and whose large ones have another than they should."""
-
-    def put(self, upload: Upload, *, create: bool = False) -> str:
-        if isinstance(upload.body, bytes):
-            return hashlib.md5(upload.body, usedforsecurity=False).hexdigest()
-        return f"{'0' * 32}-1"
-
-    def describe(self, key: str) -> Stored:
-        raise AssertionError(key)
-
-    def retry_after(self, key: str) -> float | None:
-        raise AssertionError(key)
-
-    def get(self, key: str) -> bytes:
-        raise AssertionError(key)
-
-
-class Bodies:
-    """A small one, and a large one, each closed when it was sent."""
-
-    def __init__(self) -> None:
-        self.file = io.BytesIO(b"large")
-
-    def read(self, entry: Entry) -> Body:
-        if entry.part:
-            return Body(self.file, 5, "sha", parts_etag([hashlib.md5(b"large", usedforsecurity=False).digest()]))
-        return Body(b"small", 5, "sha")
-
-
-def test_parts_that_were_damaged_are_sent_again() -> None:
-    """Where the ETags of small objects are their MD5, those of large ones are compared, too."""
-    bodies = Bodies()
-    sender = Sender(load(SETTINGS).settings, OtherParts(), bodies, SystemClock())
-    small = Entry(1, EVENT, Kind.CLIP, "", "a.m3u8", State.PENDING, 1.0)
-    assert sender.send(small, lambda _: None).state is State.UPLOADED
-    with pytest.raises(StoreError, match="stored something else") as refused:
-        sender.send(replace(small, key="a.mp4", part="20261123T173850Z"), lambda _: None)
-    assert refused.value.error_class is ErrorClass.TRANSIENT
-    assert bodies.file.closed

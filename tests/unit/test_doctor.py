@@ -714,3 +714,14 @@ def test_the_summary_says_what_to_do_next() -> None:
     assert "1 failed" in summary(Report((bad, skipped("TLS", "Needs DNS.")), None)).plain
     assert "DNS" in summary(Report((bad,), None)).plain
     assert "`run`" in summary(Report((ok("a", "Well."),), None)).plain
+
+
+def test_another_program_says_nothing_about_the_keys() -> None:
+    """A login page does not know the access key: the check of the credentials is not passed, but skipped."""
+    from frigate_s3_mirror.s3_errors import refusal
+
+    page = refusal(302, "", {"location": "http://login.example/in"})
+    findings = by_name(judge_bucket(settings(), trial(Attempt(None, False, error=page)), None))
+    assert findings["credentials"].verdict is not findings["put"].verdict
+    assert findings["credentials"].seen == "Needs put."
+    assert "login.example" in findings["put"].seen

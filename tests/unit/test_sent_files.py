@@ -96,7 +96,9 @@ def test_verify_can_ask_for_all_that_changed(ledger: Ledger, tmp_path: Path) -> 
         source = f"yard-{event.id}.jpg"
         (tmp_path / source).write_bytes(b"x" * 5)
         (entry,) = ledger.record([Entry(0, event, Kind.SNAPSHOT, source, f"k{n}", State.PENDING, 10.0)], 10.0)
-        ledger.settle([Outcome(entry, State.UPLOADED, 0, 0, 0.0, size_bytes=5, sha256="5" * 64, etag="", uploaded_at=5.0)])
+        ledger.settle(
+            [Outcome(entry, State.UPLOADED, 0, 0, 0.0, size_bytes=5, sha256="5" * 64, etag="", uploaded_at=5.0)]
+        )
     (tmp_path / "yard-7.5-abcdef.jpg").write_bytes(b"y" * 6)
     (tmp_path / "yard-8.5-abcdef.jpg").unlink()
     (tmp_path / "yard-9.5-abcdef.jpg").unlink()
