@@ -34,6 +34,10 @@ class Body:
     sha256: str
     parts_etag: str | None = None
     """The ETag of a large one when it is stored in parts, see s3.parts_etag."""
+    modified_at: float | None = None
+    """When the file was last written (unix seconds); None for what is no file of this machine's."""
+    recheck: Callable[[], None] | None = None
+    """Raises SourceUnfinishedError when a large one changed since it was hashed; to be called after its upload."""
 
     def close(self) -> None:
         """Give the file back."""
@@ -77,6 +81,8 @@ class Sender:
             return self._done(entry, body, stored.etag, stored.modified_at, started)
         pace(body.size_bytes)
         etag, is_checked = self._put(self._upload(entry, body))
+        if body.recheck is not None:
+            body.recheck()
         acknowledged_at = self._clock.now()
         if isinstance(body.content, bytes):
             self._check_etag(etag, entry.key, body.content)

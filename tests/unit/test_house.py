@@ -10,7 +10,7 @@ from frigate_s3_mirror.documentation import TABLES
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "frigate_s3_mirror"
 LAYERS = [
-    {"runtime.untrusted", "runtime.atomic_write"},
+    {"runtime.untrusted", "runtime.atomic_write", "runtime.worker_threads"},
     {
         "units",
         "providers",
@@ -26,6 +26,7 @@ LAYERS = [
         "retry",
         "trouble",
         "pacer",
+        "upload.wholeness",
         "health",
         "broker_errors",
         "logs",
@@ -34,7 +35,7 @@ LAYERS = [
         "finding",
         "frigate_s3_patcher",
     },
-    {"setting_rules"},
+    {"setting_rules", "upload.blame"},
     {"settings", "events", "scope", "s3_errors"},
     {"environment", "frigate_api", "frigate_copy"},
     {"addon_options", "keys", "lifecycle", "sources", "documentation", "policies", "command_line"},
