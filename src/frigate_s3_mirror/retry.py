@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -116,6 +117,8 @@ class Breaker:
         """Note a failure of the service (transient or configuration; errors of one object do not belong here)."""
         self.failures += 1
         self.error_class = error_class
+        if retry_after is not None:
+            retry_after = 0.0 if math.isnan(retry_after) else min(max(retry_after, 0.0), LONGEST_RETRY_AFTER)
         tripped = (
             self.circuit is Circuit.HALF_OPEN or error_class is ErrorClass.CONFIGURATION or retry_after is not None
         )
@@ -125,12 +128,12 @@ class Breaker:
         self.circuit = Circuit.OPEN
         self.opened_until = now + self._wait(chance, retry_after)
         pause = URGENT_CONFIGURATION_PAUSE if error_class is ErrorClass.CONFIGURATION else URGENT_PAUSE
-        self._urgent_from = now + max(pause, min(retry_after or 0.0, LONGEST_RETRY_AFTER))
+        self._urgent_from = now + max(pause, retry_after or 0.0)
 
     def _wait(self, chance: float, retry_after: float | None) -> float:
         if retry_after is not None:
             usual = min(LONGEST_BESIDE_RETRY_AFTER, FIRST_DELAY * 2.0 ** min(self.rounds - 1, 60))
-            return min(max(retry_after, usual * (0.5 + chance / 2)), LONGEST_RETRY_AFTER)
+            return max(retry_after, usual * (0.5 + chance / 2))
         if self.error_class is ErrorClass.CONFIGURATION:
             bound = min(LONGEST_CONFIGURATION_DELAY, FIRST_CONFIGURATION_DELAY * 2.0 ** min(self.rounds - 1, 60))
             return bound * (0.5 + chance / 2)

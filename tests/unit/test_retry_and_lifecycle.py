@@ -66,7 +66,7 @@ class BreakerLife(RuleBasedStateMachine):
         self.now += seconds
 
     @precondition(lambda self: self.in_flight)
-    @rule(chance=chances, error=st.sampled_from([ErrorClass.TRANSIENT, ErrorClass.CONFIGURATION]), asked=st.none() | st.floats(-10, 1e9))  # fmt: skip
+    @rule(chance=chances, error=st.sampled_from([ErrorClass.TRANSIENT, ErrorClass.CONFIGURATION]), asked=st.none() | st.floats())  # fmt: skip
     def fails(self, chance: float, error: ErrorClass, asked: float | None) -> None:
         self.in_flight -= 1
         self.breaker.failed(error, self.now, chance, asked)
@@ -114,19 +114,19 @@ def test_a_server_that_asks_for_no_pause_gets_one_all_the_same(chance: float, as
         waits.append(breaker.opened_until - now)
         now = breaker.opened_until
         assert breaker.may_start(now)
-    assert all(wait >= 0.25 for wait in waits)
-    assert waits == sorted(waits)
-    assert 4.0 <= waits[-1] <= 8.0
+    assert all(wait >= 0.2499 for wait in waits)
+    assert waits == pytest.approx(sorted(waits))
+    assert 3.99 <= waits[-1] <= 8.01
 
 
-@given(st.floats(0, 1e12), chances)
+@given(st.floats(0, 1e12) | st.just(float("inf")), chances)
 def test_a_server_is_left_alone_as_long_as_it_asks_but_not_for_ever(asked: float, chance: float) -> None:
     """Also by what is urgent."""
     breaker = Breaker()
-    breaker.failed(ErrorClass.TRANSIENT, 50.0, chance, asked)
+    breaker.failed(ErrorClass.TRANSIENT, 0.0, chance, asked)
     wanted = min(asked, LONGEST_RETRY_AFTER)
-    assert wanted <= breaker.opened_until - 50.0 <= LONGEST_RETRY_AFTER
-    assert breaker.next_start(urgent=True) >= min(breaker.opened_until, 50.0 + wanted)
+    assert wanted <= breaker.opened_until <= LONGEST_RETRY_AFTER
+    assert breaker.next_start(urgent=True) >= wanted
 
 
 def test_an_urgent_upload_is_the_probe_every_few_seconds() -> None:
