@@ -56,7 +56,7 @@ _FRIGATE_PATIENCE = 30.0  # seconds until files that Frigate does not hand out n
 _WRITING_PAUSE, _LONGEST_WRITING_PAUSE = 0.5, 5.0  # seconds until a file that is being written is read again
 _LONG_WRITING = 30  # tries after which that is no longer the normal end of an event, and is told
 _STUMBLE_PAUSE = 1.0  # seconds after something that should not happen
-_STUBBORN_PAUSE = 60.0  # seconds until an outcome is settled again that the ledger alone refuses
+_STUBBORN_PAUSE = 60.0  # seconds, at most, until an outcome is settled again that the ledger refuses alone
 _HEARTBEAT = "heartbeat"
 _SHORT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """What fewer uploads at a time need less of."""
@@ -126,6 +126,8 @@ class Uploader:
     _more: bool = True
     """The ledger may hold due entries that are not claimed."""
     _refilling: asyncio.Task[None] | None = None
+    _timer: asyncio.TimerHandle | None = None
+    """Wakes it when the next entry is due."""
     _releases: bool = False
     """Deferred entries are to be made due now."""
     _cannot_read: bool = False
@@ -138,8 +140,8 @@ class Uploader:
     _refusals: Refusals = field(default_factory=Refusals)
     _opened_by_uploads: bool = False
     """The breaker is open since S3 takes no upload; that a heartbeat passes does not close it."""
-    _stubborn: list[Outcome] = field(default_factory=list)
-    """Outcomes that the ledger refuses alone."""
+    _stubborn: dict[int, int] = field(default_factory=dict)
+    """Rows whose outcomes the ledger refuses alone, and how often it did."""
     _concurrency: Concurrency = field(init=False)
     _workers: WorkerThreads = field(init=False)
 
@@ -180,8 +182,9 @@ class Uploader:
     def is_idle(self) -> bool:
         """Whether nothing is queued, in flight or unsettled."""
         with self._turn:
-            claimed = self._claimed - {outcome.entry.row for outcome in self._stubborn}
-            return not (self._queue or claimed or self._finished or self._more or self._refilling)
+            return not (
+                self._queue or self._claimed - set(self._stubborn) or self._finished or self._more or self._refilling
+            )
 
     @property
     def is_stuck(self) -> bool:
@@ -377,6 +380,7 @@ class Uploader:
             if self._releases:
                 await self.backlog.release()
                 self._releases = False
+            next_due = await self.backlog.next_due()  # asked first, so that what becomes due meanwhile is not missed
             with self._turn:
                 known = frozenset(self._claimed)
             entries = await self.backlog.due(self.settings.batch_size, known)
@@ -384,18 +388,23 @@ class Uploader:
                 for entry in entries:
                     self._push(entry)
             self._more = self._more or len(entries) == self.settings.batch_size
-            if not entries and (due := await self.backlog.next_due()) is not None:
-                asyncio.get_running_loop().call_later(max(0.05, due - self.clock.now()), self.look_again)
+            if next_due is not None:
+                self._look_again_in(max(0.05, next_due - self.clock.now()))
             self._cannot_read = False
         except Exception:  # noqa: BLE001  # outermost frame of this task: told once, and tried again
             if not self._cannot_read:
                 logger().exception("S3 snapshot mirror cannot read its ledger; trying again")
             self._cannot_read = True
-            asyncio.get_running_loop().call_later(_STUMBLE_PAUSE, self.look_again)
+            self._look_again_in(_STUMBLE_PAUSE)
             return
         finally:
             self._refilling = None
         self._refill_soon()
+
+    def _look_again_in(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.look_again)
 
     def _in_loop(self, call: Callable[[], object]) -> None:
         """Have the event loop call this, from any thread."""
@@ -644,8 +653,8 @@ class Uploader:
     async def _settle(self, batch: list[Outcome]) -> None:
         """Write the batch, however long that takes; then tell of it. Its rows are claimed until they are written."""
         written = await self._written(batch)
-        if self._stubborn:
-            self._stubborn = [outcome for outcome in self._stubborn if outcome not in written]
+        for outcome in written if self._stubborn else ():
+            self._stubborn.pop(outcome.entry.row, None)
         with self._turn:
             self._claimed.difference_update(outcome.entry.row for outcome in written if not outcome.is_queued_again)
         if written:
@@ -684,12 +693,15 @@ class Uploader:
 
     def _set_aside(self, outcome: Outcome, error: Exception) -> None:
         """The ledger refuses this one: it stays claimed, so that it is not sent over and over, and is tried again later."""
-        if outcome not in self._stubborn:
-            logger().error("S3 snapshot mirror cannot write down what became of event=%s (%r); trying again later",
-                           outcome.entry.event.id, error)  # fmt: skip
-            self._stubborn.append(outcome)
+        tries = self._stubborn[outcome.entry.row] = self._stubborn.get(outcome.entry.row, 0) + 1
+        if tries == 1:
+            logger().error(
+                "S3 snapshot mirror cannot write down what became of event=%s (%r); trying again",
+                outcome.entry.event.id, error,
+            )  # fmt: skip
         if not self._stopping:
-            asyncio.get_running_loop().call_later(_STUBBORN_PAUSE, self._settle_again, outcome)
+            pause = min(_STUBBORN_PAUSE, _STUMBLE_PAUSE * 2.0 ** min(tries - 1, 10))
+            asyncio.get_running_loop().call_later(pause, self._settle_again, outcome)
 
     def _settle_again(self, outcome: Outcome) -> None:
         with self._turn:
