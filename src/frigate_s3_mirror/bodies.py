@@ -103,7 +103,7 @@ class BodyReader:
             raise unreadable(entry.source, error) from error
         finally:
             file.close()
-        modified_at = state.modified_ns / 1e9 if path is not None else None
+        modified_at = state.modified_at if path is not None else None
         if isinstance(body.content, bytes):
             return replace(body, modified_at=modified_at)
         recheck = partial(_refuse_changed, body.content, entry.source, state)
@@ -117,7 +117,7 @@ class BodyReader:
             raise _unfinished(entry.source)
         if path is not None and was_replaced(path, state):
             raise _unfinished(entry.source)
-        written_at = entry.happened_at if path is None else state.modified_ns / 1e9
+        written_at = entry.happened_at if path is None else state.modified_at
         is_fresh = 0 <= self._now() - written_at < WRITTEN_WITHIN_SECONDS
         if is_fresh and isinstance(body.content, bytes):
             content = body.content
@@ -139,12 +139,14 @@ class FileState:
     modified_ns: int
     inode: tuple[int, int]
     """Device and number."""
+    modified_at: float
+    """Unix seconds, as `st_mtime` gives them."""
 
 
 def file_state(descriptor: int) -> FileState:
     """Return the state of an open file. Raises OSError."""
     status = os.fstat(descriptor)
-    return FileState(status.st_size, status.st_mtime_ns, (status.st_dev, status.st_ino))
+    return FileState(status.st_size, status.st_mtime_ns, (status.st_dev, status.st_ino), status.st_mtime)
 
 
 def was_replaced(path: Path, state: FileState) -> bool:

@@ -281,7 +281,7 @@ def _copy(descriptor: int, size: int, source: str, target: Path) -> None:
     before = os.fstat(descriptor)
     with atomic_write(target) as file:
         copied = 0
-        while chunk := os.read(descriptor, _COPY_BYTES):
+        while copied <= size and (chunk := os.read(descriptor, _COPY_BYTES)):
             copied += file.write(chunk)
         after = os.fstat(descriptor)
         if copied != size or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
