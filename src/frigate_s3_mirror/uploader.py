@@ -718,12 +718,11 @@ def _of_all(error: StoreError) -> StoreError:
     return StoreError(ErrorClass.CONFIGURATION, sentence, code=error.code, status=error.status)
 
 
-def _of_one(error: StoreError) -> StoreError:
-    """What a refusal of the key means when S3 takes other objects with that key."""
+def _of_one(error: StoreError, more: str) -> StoreError:
+    """What a refusal of the key means when it may be, or is known to be, the object's alone."""
     said = error.code or f"status {error.status}"
-    sentence = (
-        f"S3 says {said} to this object alone and takes others; a firewall or a rule of the bucket may forbid it."
-    )
+    blank = "" if more.startswith(";") else " "
+    sentence = f"S3 says {said} to this object{blank}{more}."
     return StoreError(error.error_class, sentence, code=error.code, status=error.status)
 
 

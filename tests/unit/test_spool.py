@@ -16,7 +16,6 @@ from frigate_s3_mirror.entries import Entry
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.lifecycle import State
-from frigate_s3_mirror.runtime import atomic_write as writing
 from frigate_s3_mirror.sources import DiskPictures
 from frigate_s3_mirror.spool import Room, Spool, kept_name
 
@@ -142,7 +141,7 @@ def test_what_is_kept_is_on_disk(clips: Path, monkeypatch: pytest.MonkeyPatch) -
         synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
         fsync(descriptor)
 
-    monkeypatch.setattr(writing.os, "fsync", recording)
+    monkeypatch.setattr(os, "fsync", recording)
     copies(clips, 10**9).keep(entry(1))
     assert any(name.startswith(f"{spool_folder}/.") for name in synced)
     assert str(spool_folder) in synced
@@ -161,7 +160,7 @@ def test_a_copy_of_what_is_still_being_written_is_not_kept(clips: Path, monkeypa
             file.write(b"more")
         return read(descriptor, count)
 
-    monkeypatch.setattr(module.os, "read", meddling)
+    monkeypatch.setattr(os, "read", meddling)
     assert not spool.keep(entry(1))
     monkeypatch.undo()
     assert list((clips.parent / "spool").iterdir()) == []
