@@ -86,6 +86,9 @@ class Spool:
                 else:
                     self._sizes[file.name] = file.stat().st_size
         self._count()
+        with contextlib.suppress(OSError):
+            while self._sizes and self._room(self.folder).free_bytes < _GIVES_WAY_BYTES and self.give_way([]):
+                pass  # the ledger could not even note that the service has started
 
     @property
     def sources(self) -> list[str]:
@@ -142,7 +145,7 @@ class Spool:
         """Make room for the ledger, which cannot be written; returns whether there is more room now.
 
         First goes what S3 has acknowledged and only the ledger does not know yet; then, while the disk lacks its reserve,
-        the newest, a few at a time.
+        what Frigate still has, and the newest, a few at a time.
         """
         with self._lock:
             self._count()
@@ -150,7 +153,7 @@ class Spool:
             for name in [kept_name(source) for source in acknowledged if self.holds(source)]:
                 freed += self._remove(name)
             if freed == 0 and self._sizes and self._room(self.folder).spare_bytes < 0:
-                for name in self._newest_first():
+                for name in sorted(self._newest_first(), key=self._is_only_here):
                     if freed >= _GIVES_WAY_BYTES:
                         break
                     freed += self._remove(name)
@@ -216,6 +219,10 @@ class Spool:
     def _newest_first(self) -> list[str]:
         """Those that cost something."""
         return sorted((name for name, cost in self._costs.items() if cost), key=_age_key, reverse=True)
+
+    def _is_only_here(self, name: str) -> bool:
+        path = self._pictures.path(unquote(name))
+        return path is None or not path.exists()
 
     @property
     def _is_count_old(self) -> bool:

@@ -289,8 +289,12 @@ class Uploader:
         match culprit, error.error_class:
             case Culprit.BUCKET, ErrorClass.OBJECT:
                 return culprit, _of_all(error)
-            case ((Culprit.OBJECT | Culprit.OBJECT_FORBIDDEN), ErrorClass.CONFIGURATION):
-                return culprit, _of_one(error)
+            case Culprit.NOBODY_YET, ErrorClass.CONFIGURATION:
+                return culprit, _of_one(error, "; the next ones show whether it is the same for all")
+            case _, ErrorClass.CONFIGURATION if culprit is not Culprit.BUCKET:
+                return culprit, _of_one(
+                    error, " alone and takes others; a firewall or a rule of the bucket may forbid it"
+                )
         return culprit, error
 
     def _note_nothing(self) -> None:
@@ -721,8 +725,7 @@ def _of_all(error: StoreError) -> StoreError:
 def _of_one(error: StoreError, more: str) -> StoreError:
     """What a refusal of the key means when it may be, or is known to be, the object's alone."""
     said = error.code or f"status {error.status}"
-    blank = "" if more.startswith(";") else " "
-    sentence = f"S3 says {said} to this object{blank}{more}."
+    sentence = f"S3 says {said} to this object{more}."
     return StoreError(error.error_class, sentence, code=error.code, status=error.status)
 
 

@@ -132,6 +132,32 @@ def test_the_ledger_gets_room_from_what_s3_has_first_then_from_the_newest(
     assert kept(spool) == [1, 2, 3]
 
 
+def test_what_frigate_still_has_is_given_up_before_what_is_only_here(
+    clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_GIVES_WAY_BYTES", 2 * SIZE)
+    copies(clips, 10**9).keep_all([entry(number) for number in range(6)])
+    for number in (2, 3, 4, 5):
+        (clips / entry(number).source).unlink()
+    spool = Spool(clips.parent / "spool", DiskPictures(clips), 10**9, lambda _: Room(100_000, 20_000))
+    spool.open()
+    assert kept(spool) == [0, 1, 2, 3, 4, 5]  # there is room enough to start with
+    assert spool.give_way([])
+    assert kept(spool) == [2, 3, 4, 5]
+    assert spool.give_way([])
+    assert kept(spool) == [2, 3]
+
+
+def test_a_start_on_a_full_disk_makes_room(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the ledger could not even be opened for writing."""
+    monkeypatch.setattr(module, "_GIVES_WAY_BYTES", 2 * SIZE)
+    copies(clips, 10**9).keep_all([entry(number) for number in range(6)])
+    spool = copies(clips, 10**9)
+    spool._room = lambda _: Room(100_000, 6 * SIZE - spool.size_bytes)
+    spool.open()
+    assert kept(spool) == [0, 1, 2, 3]
+
+
 def test_what_is_kept_is_on_disk(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A copy's content and name, and a link's name, before `keep` returns."""
     synced: list[str] = []
