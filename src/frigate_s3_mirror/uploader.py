@@ -637,8 +637,14 @@ class Uploader:
                 await asyncio.sleep(_GATHER if self._is_short else _GATHER_IN_BACKLOG)
             with self._turn:
                 batch, self._finished = self._finished, []
-            if batch:
+            try:
                 await self._settle(batch)
+            except Exception:  # noqa: BLE001  # outermost frame of this task: told, and the batch is settled again
+                logger().exception("S3 snapshot mirror cannot settle its uploads; trying again")
+                with self._turn:
+                    self._finished[:0] = batch
+                self._news.set()
+                await asyncio.sleep(_STUMBLE_PAUSE)
 
     @property
     def _has_landed(self) -> bool:
@@ -656,7 +662,7 @@ class Uploader:
 
     async def _settle(self, batch: list[Outcome]) -> None:
         """Write the batch, however long that takes; then tell of it. Its rows are claimed until they are written."""
-        written = await self._written(batch)
+        written = await self._written(batch) if batch else []
         for outcome in written if self._stubborn else ():
             self._stubborn.pop(outcome.entry.row, None)
         with self._turn:
