@@ -57,6 +57,7 @@ _WRITING_PAUSE, _LONGEST_WRITING_PAUSE = 0.5, 5.0  # seconds until a file that i
 _LONG_WRITING = 30  # tries after which that is no longer the normal end of an event, and is told
 _STUMBLE_PAUSE = 1.0  # seconds after something that should not happen
 _STUBBORN_PAUSE = 60.0  # seconds, at most, until an outcome is settled again that the ledger refuses alone
+_LONGEST_BLINK = 1.0  # seconds until a worker that waits for the line looks again: the other lane may have freed it
 _HEARTBEAT = "heartbeat"
 _SHORT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """What fewer uploads at a time need less of."""
@@ -352,7 +353,7 @@ class Uploader:
         """Seconds until the newest entry may start; None for as long as nothing is told."""
         if not self._queue or not self._concurrency.allows(len(self._in_flight)):
             return None
-        waits = self.pacer.busy_for(now, clip=self.is_for_clips)
+        waits = min(_LONGEST_BLINK, self.pacer.busy_for(now, clip=self.is_for_clips))
         match self.breaker.circuit:
             case Circuit.HALF_OPEN:
                 return None

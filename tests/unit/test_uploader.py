@@ -8,15 +8,19 @@ from __future__ import annotations
 import asyncio
 import errno
 import sqlite3
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from frigate_s3_mirror.clock import SystemClock
 from frigate_s3_mirror.entries import Entry, Outcome
@@ -62,9 +66,9 @@ def slow_down() -> StoreError:
 
 
 class Stumbling:
-    """Raises what it is told to, once for each."""
+    """Raises what it is told to, once for each; None is a call that goes well."""
 
-    def __init__(self, *errors: BaseException) -> None:
+    def __init__(self, *errors: BaseException | None) -> None:
         self._errors, self._lock = list(errors), threading.Lock()
 
     def __call__(self) -> None:
@@ -73,7 +77,7 @@ class Stumbling:
         if error is not None:
             raise error
 
-    def then(self, *errors: BaseException) -> None:
+    def then(self, *errors: BaseException | None) -> None:
         with self._lock:
             self._errors += errors
 
@@ -256,14 +260,20 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.01)
 
 
+@contextmanager
+def new_bench(folder: Path) -> Iterator[Bench]:
+    (folder / "clips").mkdir()
+    (folder / "clips" / "cam-0.5-abcdef.jpg").write_bytes(b"there")
+    ledger = Ledger(folder / FILE_NAME)
+    ledger.open()
+    yield Bench(folder / "clips", ledger)
+    ledger.close()
+
+
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    (tmp_path / "clips").mkdir()
-    (tmp_path / "clips" / "cam-0.5-abcdef.jpg").write_bytes(b"there")
-    ledger = Ledger(tmp_path / FILE_NAME)
-    ledger.open()
-    yield Bench(tmp_path / "clips", ledger)
-    ledger.close()
+    with new_bench(tmp_path) as bench:
+        yield bench
 
 
 ERRORS = [ValueError("²"), RecursionError(), NativePanic("panicked"), SystemExit(3), OSError(errno.EIO, "I/O")]
@@ -298,6 +308,38 @@ def test_no_exception_of_any_part_stops_the_uploads(bench: Bench, part: str, err
 
     bench.run(scenario)
     assert bench.keys_of(State.FAILED) == set()
+
+
+PARTS = ["sender", "keep", "retry_after", "clock", "pacer", "backlog", "settle", "on_settled"]
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.tuples(st.sampled_from(PARTS), st.sampled_from(ERRORS[:3]), st.integers(0, 6)), max_size=12))
+def test_no_mixture_of_exceptions_stops_the_uploads(plan: list[tuple[str, BaseException, int]]) -> None:
+    """Each part raises after so many calls, all in one run; in the end all is uploaded, and nothing is left behind."""
+    with tempfile.TemporaryDirectory() as name, new_bench(Path(name)) as bench:
+        pacer = cast(StumblingPacer, bench.pacer)
+
+        async def scenario(bench: Bench, uploader: Uploader) -> None:
+            parts = {
+                "sender": bench.sender.stumbles, "keep": bench.keep, "retry_after": bench.sender.retry_after_stumbles,
+                "clock": bench.clock.stumbles, "pacer": pacer.stumbles, "backlog": bench.backlog.stumbles,
+                "settle": bench.backlog.settling_stumbles, "on_settled": bench.settled,
+            }  # fmt: skip
+            answers = Stumbling(slow_down(), slow_down())
+            bench.sender.answer = lambda _: _raised(answers)
+            for part, error, after in plan:
+                if isinstance(error, Exception) or part in {"sender", "keep", "retry_after"}:
+                    parts[part].then(*[None] * after, error)
+            keys = await bench.offer(uploader, 20)
+            uploader.look_again()
+            await bench.are(State.UPLOADED, keys)
+            await until(lambda: uploader.is_idle)
+            assert not uploader._in_flight
+            assert uploader.breaker.circuit is Circuit.CLOSED
+
+        bench.run(scenario)
+        assert bench.keys_of(State.FAILED) == set()
 
 
 def _raised(stumbling: Stumbling) -> BaseException | None:
