@@ -7,7 +7,7 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,7 @@ def test_too_few_open_files_cost_no_picture(
 
 
 @contextmanager
-def _after(seconds: float, call: Any) -> Iterator[None]:
+def _after(seconds: float, call: Callable[[], None]) -> Iterator[None]:
     timer = threading.Timer(seconds, call)
     timer.start()
     try:
@@ -139,7 +139,12 @@ def test_files_that_cannot_be_read_for_a_while_are_sent_when_they_can(
         path.chmod(0)
     mirror = mirror_for(frigate, rclone, S3_MAX_FAILED_RETRIES="1")
     mirror.before = WITHOUT_RIGHTS
-    with _after(12.0, lambda: [path.chmod(0o644) for path in paths]):
+
+    def open_up() -> None:
+        for path in paths:
+            path.chmod(0o644)
+
+    with _after(12.0, open_up):
         done = mirror.command("run", "--once")
     assert done.returncode == 0, done.stdout
     assert done.stdout.count("cannot be read (Permission denied)") == 1
