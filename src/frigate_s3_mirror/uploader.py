@@ -59,6 +59,7 @@ _STUMBLE_PAUSE = 1.0  # seconds after something that should not happen
 _STUBBORN_PAUSE = 60.0  # seconds, at most, until an outcome is settled again that the ledger refuses alone
 _LONGEST_BLINK = 1.0  # seconds until a worker that waits for the line looks again: the other lane may have freed it
 _HEARTBEAT = "heartbeat"
+_LONGEST_SHORTAGE_PAUSE = 5.0  # seconds; the other uploads give back what is lacking
 _SHORT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """What fewer uploads at a time need less of."""
 
@@ -559,7 +560,8 @@ class Uploader:
         if error.code in _SHORT_OF:
             with self._turn:
                 self._concurrency.slow_down(self.clock.monotonic())
-        pause = full_jitter(entry.deferrals + 1, self.clock.chance(), longest=LONGEST_DELAY)
+        longest = _LONGEST_SHORTAGE_PAUSE if error.code in _SHORT_OF else LONGEST_DELAY
+        pause = full_jitter(entry.deferrals + 1, self.clock.chance(), longest=longest)
         return self._own_trouble(entry, str(error), f"errno {error.code}", max(0.2, pause))
 
     def _own_trouble(self, entry: Entry, sentence: str, kind: str, pause: float) -> Outcome:
