@@ -59,7 +59,8 @@ _STUMBLE_PAUSE = 1.0  # seconds after something that should not happen
 _STUBBORN_PAUSE = 60.0  # seconds, at most, until an outcome is settled again that the ledger refuses alone
 _LONGEST_BLINK = 1.0  # seconds until a worker that waits for the line looks again: the other lane may have freed it
 _HEARTBEAT = "heartbeat"
-_LONGEST_SHORTAGE_PAUSE = 5.0  # seconds; the other uploads give back what is lacking
+_LONGEST_SHORT_PAUSE = 8.0  # seconds until a file that this machine cannot read is tried again ...
+_SOON_OVER = 20  # ... so many times; then it is rarer
 _SHORT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """What fewer uploads at a time need less of."""
 
@@ -560,7 +561,7 @@ class Uploader:
         if error.code in _SHORT_OF:
             with self._turn:
                 self._concurrency.slow_down(self.clock.monotonic())
-        longest = _LONGEST_SHORTAGE_PAUSE if error.code in _SHORT_OF else LONGEST_DELAY
+        longest = LONGEST_DELAY if entry.deferrals > _SOON_OVER else _LONGEST_SHORT_PAUSE
         pause = full_jitter(entry.deferrals + 1, self.clock.chance(), longest=longest)
         return self._own_trouble(entry, str(error), f"errno {error.code}", max(0.2, pause))
 
