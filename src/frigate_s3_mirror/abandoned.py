@@ -19,16 +19,21 @@ _MOST_PAGES = 10
 def abort_abandoned(settings: Settings, keys: Collection[str]) -> int:
     """Abort unfinished uploads of these keys; returns how many there were.
 
-    Where the key may not list them (s3:ListBucketMultipartUploads), the bucket's lifecycle rule has to do.
+    Where the key may not list them (s3:ListBucketMultipartUploads), the bucket's lifecycle rule has to do. Whatever goes
+    wrong, clips are uploaded afterwards: nothing is raised.
     """
     aborted = 0
     try:
         requests = SignedRequests(settings)
-        for key, upload_id in list(_unfinished(requests, settings.path_prefix)):
-            if key in keys:
+        for key, upload_id in _unfinished(requests, settings.path_prefix):
+            if key not in keys:
+                continue
+            try:
                 _abort(requests, key, upload_id)
                 aborted += 1
-    except (SignedRequestError, ET.ParseError) as error:
+            except SignedRequestError as error:
+                logger().info("S3 clips: an unfinished upload of before cannot be cleaned up key=%s (%s)", key, error)
+    except Exception as error:  # noqa: BLE001  # a courtesy to the bucket, on the way to the uploads
         logger().info("S3 clips: unfinished uploads of before cannot be cleaned up (%s); see 'lifecycle'", error)
     if aborted:
         logger().info("S3 clips: %d unfinished uploads of before are cleaned up", aborted)

@@ -36,6 +36,13 @@ class Entry:
     """S3 had it before: it was queued again."""
 
     @property
+    def object_source(self) -> str:
+        """Where the content of what waits to be sent is. Raises ValueError for an entry without one."""
+        if self.source is None:
+            raise ValueError(f"event {self.event.id} has no source for its {self.kind}")
+        return self.source
+
+    @property
     def object_key(self) -> str:
         """The key of an entry that waits to be sent; the ledger holds no such entry without one.
 

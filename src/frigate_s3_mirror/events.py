@@ -452,8 +452,11 @@ class FrigateDatabase:
         assert self._connection is not None  # noqa: S101  # open() raises otherwise
         try:
             row = self._connection.execute("SELECT thumbnail FROM event WHERE id = ?", (event_id,)).fetchone()
-        except sqlite3.Error:
-            return None
+        except sqlite3.Error as error:
+            if "no such column" in str(error):
+                return None
+            self.close()  # a busy or unreachable database says nothing about the thumbnail
+            raise unreadable(self.path, error) from error
         return row[0] if row and isinstance(row[0], str) and row[0] else None
 
     def _read(self, sql: str, parameters: Sequence[str | float]) -> list[Any]:

@@ -39,6 +39,7 @@ from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sources import (
     DiskPictures,
     SourceRefusedError,
+    SourceUnreadableError,
     SourceVanishedError,
     open_source,
 )
@@ -233,10 +234,10 @@ def _with_file(clips_dir: Path, events: Sequence[Event]) -> tuple[int, int]:
 def _unreadable(clips_dir: Path, name: str) -> str | None:
     try:
         descriptor, _ = open_source(clips_dir, name)
-    except SourceVanishedError:
-        return None  # Frigate deleted it since
-    except SourceRefusedError as error:
-        return str(error) if "cannot be read" in str(error) else None
+    except SourceUnreadableError as error:
+        return str(error).partition(": ")[0]  # its advice is given below
+    except (SourceVanishedError, SourceRefusedError):
+        return None  # Frigate deleted it since, or no picture of its own: told when it is met
     os.close(descriptor)
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -11,6 +12,11 @@ LONGEST_OBJECT_DELAY = 300.0
 FIRST_CONFIGURATION_DELAY = 30.0
 LONGEST_CONFIGURATION_DELAY = 300.0
 LONGEST_RETRY_AFTER = 300.0
+LONGEST_BESIDE_RETRY_AFTER = 8.0
+"""Where S3 says how long to wait, backoff only guards against a wait of nothing, so that the end comes soon."""
+URGENT_PAUSE = 5.0
+"""Seconds between two tries of fresh uploads while S3 is away."""
+URGENT_CONFIGURATION_PAUSE = 15.0
 
 
 class ErrorClass(StrEnum):
@@ -80,13 +86,21 @@ class Breaker:
     rounds: int = 0
     """How often it opened since the last success; the wait grows with it."""
     error_class: ErrorClass | None = None
+    _urgent_from: float = 0.0
 
-    def may_start(self, now: float) -> bool:
-        """Whether an attempt may start now; while half-open only the single probe may."""
-        if self.circuit is Circuit.OPEN and now >= self.opened_until:
+    def may_start(self, now: float, *, urgent: bool = False) -> bool:
+        """Whether an attempt may start now; while half-open only the single probe may.
+
+        An urgent one need not wait for the end of the pause: after an outage, a new event is as good a probe as any.
+        """
+        if self.circuit is Circuit.OPEN and now >= self.next_start(urgent=urgent):
             self.circuit = Circuit.HALF_OPEN
             return True
         return self.circuit is Circuit.CLOSED
+
+    def next_start(self, *, urgent: bool = False) -> float:
+        """When the next probe may start, while open."""
+        return min(self.opened_until, self._urgent_from) if urgent else self.opened_until
 
     def succeeded(self) -> bool:
         """Note a success; returns whether the breaker was not closed before."""
@@ -103,6 +117,8 @@ class Breaker:
         """Note a failure of the service (transient or configuration; errors of one object do not belong here)."""
         self.failures += 1
         self.error_class = error_class
+        if retry_after is not None:
+            retry_after = 0.0 if math.isnan(retry_after) else min(max(retry_after, 0.0), LONGEST_RETRY_AFTER)
         tripped = (
             self.circuit is Circuit.HALF_OPEN or error_class is ErrorClass.CONFIGURATION or retry_after is not None
         )
@@ -111,10 +127,13 @@ class Breaker:
         self.rounds += 1
         self.circuit = Circuit.OPEN
         self.opened_until = now + self._wait(chance, retry_after)
+        pause = URGENT_CONFIGURATION_PAUSE if error_class is ErrorClass.CONFIGURATION else URGENT_PAUSE
+        self._urgent_from = now + max(pause, retry_after or 0.0)
 
     def _wait(self, chance: float, retry_after: float | None) -> float:
         if retry_after is not None:
-            return min(retry_after, LONGEST_RETRY_AFTER)
+            usual = min(LONGEST_BESIDE_RETRY_AFTER, FIRST_DELAY * 2.0 ** min(self.rounds - 1, 60))
+            return max(retry_after, usual * (0.5 + chance / 2))
         if self.error_class is ErrorClass.CONFIGURATION:
             bound = min(LONGEST_CONFIGURATION_DELAY, FIRST_CONFIGURATION_DELAY * 2.0 ** min(self.rounds - 1, 60))
             return bound * (0.5 + chance / 2)

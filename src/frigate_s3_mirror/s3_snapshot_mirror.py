@@ -119,7 +119,7 @@ class Mirror:
         """Pictures and clips have threads of their own, and share what must not be exceeded."""
         lane = partial(
             Uploader, self.settings, sender=self._sender, clock=self.clock, on_settled=self._settled,
-            keep=self.spool.keep, pacer=Pacer(self.settings.bandwidth_limit),
+            keep=self.spool.keep, make_way=self.spool.give_way, pacer=Pacer(self.settings.bandwidth_limit),
         )  # fmt: skip
         pictures, clips = self._calls.lane(clips=False), self._calls.lane(clips=True)
         return (
@@ -273,7 +273,9 @@ class Mirror:
     @property
     def problems(self) -> list[str]:
         """What keeps something from the bucket, a sentence for each."""
-        of_lanes = [problem for lane in self.lanes for problem in (lane.problem, lane.files.sentence)]
+        of_lanes = [
+            problem for lane in self.lanes for problem in (lane.problem, lane.files.sentence, lane.refused.sentence)
+        ]
         return list(dict.fromkeys(problem for problem in (*self._unseen, *of_lanes) if problem is not None))
 
     @property
@@ -352,7 +354,10 @@ class Mirror:
         if any(outcome.state is not State.PENDING for outcome in outcomes):
             self._calls.soon(self._exports.add, outcomes)
         for observer in self.observers:
-            observer.settled(outcomes)
+            try:
+                observer.settled(outcomes)
+            except Exception:  # noqa: BLE001  # an onlooker's trouble is its own
+                logger().exception("S3 snapshot mirror: %s did not take the news", type(observer).__name__)
 
     async def _observe(self, observer: Observer) -> None:
         """An onlooker's trouble is its own."""
@@ -380,7 +385,7 @@ class Mirror:
             self._spooled_upto = entries[-1].happened_at
 
     async def _keep(self, entries: Sequence[Entry]) -> None:
-        await self._scans.in_thread(lambda: [self.spool.keep(entry) for entry in entries])
+        await self._scans.in_thread(self.spool.keep_all, entries)
 
 
 async def _after(event: asyncio.Event, loop: Coroutine[Any, Any, None]) -> None:

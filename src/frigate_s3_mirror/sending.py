@@ -39,6 +39,10 @@ class Body:
     sha256: str
     parts_etag: str | None = None
     """The ETag of a large one when it is stored in parts, see s3.parts_etag."""
+    modified_at: float | None = None
+    """When the file was last written (unix seconds); None for what is no file of this machine's."""
+    recheck: Callable[[], None] | None = None
+    """Raises SourceUnfinishedError when a large one changed since it was hashed; to be called after its upload."""
 
     def close(self) -> None:
         """Give the file back."""
@@ -89,6 +93,8 @@ class Sender:
             if error.code == DAMAGED:
                 self._damaged.add(upload.key)
             raise
+        if body.recheck is not None:
+            body.recheck()
         acknowledged_at = self._clock.now()
         outcome = self._done(entry, body, etag, acknowledged_at, started)
         return outcome if is_checked else replace(outcome, sha256=None)
@@ -120,7 +126,7 @@ class Sender:
     def _done(self, entry: Entry, body: Body, etag: str, uploaded_at: float, started: float) -> Outcome:
         return Outcome(
             entry, State.UPLOADED, entry.attempts, entry.deferrals, 0.0, size_bytes=body.size_bytes, sha256=body.sha256,
-            etag=etag, uploaded_at=uploaded_at, duration_seconds=self._clock.monotonic() - started,
+            etag=etag, uploaded_at=uploaded_at, source_modified_at=body.modified_at, duration_seconds=self._clock.monotonic() - started,
         )  # fmt: skip
 
     def _stored_before(self, entry: Entry, body: Body) -> Stored | None:

@@ -36,8 +36,23 @@ class SourceUnreachableError(Exception):
     """Frigate does not hand out its files now; the text is a sentence."""
 
 
+class SourceUnreadableError(SourceUnreachableError):
+    """This machine cannot read the file now (rights, limits, disks): no fault of the file's; the text is a sentence.
+
+    `code` is the errno.
+    """
+
+    def __init__(self, sentence: str, code: int) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class SourceUnfinishedError(SourceUnreachableError):
+    """The file is still being written; the text is a sentence."""
+
+
 class SourceRefusedError(Exception):
-    """The file must not or cannot be read; the text is a sentence's end that says why."""
+    """The file must not be read; the text is a sentence's end that says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,28 +180,77 @@ class DiskPictures(DiskFiles):
 def open_source(folder: Path, source: str) -> tuple[int, int]:
     """A file descriptor for reading, to be closed by the caller, and the file's size in bytes.
 
-    Raises SourceVanishedError when there is no such file, SourceRefusedError for links, folders, pipes, unreadable and
-    empty files, and for anything outside the folder.
+    Raises SourceVanishedError when there is no such file, SourceRefusedError for links, folders, pipes and empty files and
+    for anything outside the folder, SourceUnreadableError when this machine cannot read it now.
     """
     path = f"{folder}/{source}"
-    if "/" in source and not Path(path).resolve().is_relative_to(folder.resolve()):
+    try:
+        is_outside = "/" in source and not Path(path).resolve().is_relative_to(folder.resolve())
+    except (ValueError, RuntimeError) as error:  # a NUL character; a circle of links, up to Python 3.12
+        raise SourceRefusedError(f"{source!r} is no file's name and is refused") from error
+    except OSError as error:
+        raise unreadable(source, error) from error
+    if is_outside:
         raise SourceRefusedError(f"{source} leads out of its folder and is refused")
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError as error:
+        raise SourceRefusedError(f"{source!r} is no file's name and is refused") from error
     except OSError as error:
-        if error.errno in {errno.ENOENT, errno.ENOTDIR}:
-            raise SourceVanishedError(source) from error
-        if error.errno == errno.ELOOP:
-            raise SourceRefusedError(f"{source} is a symbolic link and is refused") from error
-        raise SourceRefusedError(f"{source} cannot be read ({error.strerror})") from error
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
+        raise unreadable(source, error) from error
+    try:
+        return descriptor, _size_of(descriptor, source)
+    except BaseException:
         os.close(descriptor)
+        raise
+
+
+def _size_of(descriptor: int, source: str) -> int:
+    """Raises SourceRefusedError for what is no file, and for an empty one."""
+    try:
+        status = os.fstat(descriptor)
+    except OSError as error:
+        raise unreadable(source, error) from error
+    if not stat.S_ISREG(status.st_mode):
         raise SourceRefusedError(f"{source} is not a file and is refused")
     if status.st_size == 0:
-        os.close(descriptor)
         raise SourceRefusedError(f"{source} is empty (0 bytes); Frigate never finished it")
-    return descriptor, status.st_size
+    return status.st_size
+
+
+_ADVICE: dict[int, str] = {
+    errno.EACCES: "run the mirror as a user who may read Frigate's files",
+    errno.EPERM: "run the mirror as a user who may read Frigate's files",
+    errno.EMFILE: "raise the limit of open files (ulimit -n), or lower S3_UPLOAD_THREADS",
+    errno.ENFILE: "the machine's limit of open files is reached; raise fs.file-max",
+    errno.ENOMEM: "this machine is out of memory; lower S3_UPLOAD_THREADS, or give it more",
+    errno.EIO: "look at the disk and at the kernel's log",
+    errno.ESTALE: "the share was lost; mount it again",
+    errno.ENOSPC: "the disk is full; make room",
+    errno.EDQUOT: "the quota of the disk is used up; make room",
+}
+_LOST_CONNECTION = frozenset(
+    {errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENOTCONN, errno.ECONNRESET}
+)
+
+
+def unreadable(source: str, error: OSError) -> SourceVanishedError | SourceRefusedError | SourceUnreadableError:
+    """Say what an error of a file system means: that the file is gone, that it is none, or that this machine is in trouble.
+
+    Only the first two are the file's own; everything else may be over in a moment.
+    """
+    if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+        return SourceVanishedError(source)
+    if error.errno == errno.ELOOP:
+        return SourceRefusedError(f"{source} is a symbolic link and is refused")
+    if error.errno in {errno.ENXIO, errno.EISDIR, errno.ENODEV}:
+        return SourceRefusedError(f"{source} is not a file and is refused")
+    if error.errno == errno.ENAMETOOLONG:
+        return SourceRefusedError(f"{source[:100]}... is longer than any file's name and is refused")
+    advice = "the share does not answer; look at its server" if error.errno in _LOST_CONNECTION else ""
+    advice = advice or _ADVICE.get(error.errno or 0, "look at the disk or share that it is on")
+    said = (error.strerror or type(error).__name__).strip()
+    return SourceUnreadableError(f"{source} cannot be read ({said}): {advice}.", error.errno or 0)
 
 
 def file_digests(path: Path) -> tuple[str, str]:

@@ -62,6 +62,8 @@ def test_a_fifth_of_all_requests_goes_wrong(
     mirror = mirror_for(frigate, watched_s3)
     mirror.start()
     events = [*events, *ended(frigate, size(20, 200))]
+    mirror.wait_for(lambda: "is ready" in mirror.log(), size(30, 120))
+    mirror.wait_for(lambda: sum(_counts(mirror).values()) >= len(events))
     drained(mirror, size(60, 900))
     puts = watched_s3.proxy.requests("PUT")
     faulty = sum(bool(exchange.fault) for exchange in puts)

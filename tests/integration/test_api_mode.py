@@ -227,7 +227,7 @@ def test_a_slow_api_and_broken_downloads(
     mirror = started(api_mirror(frigate, api, rclone))
     api.delay = 1.0
     event = frigate.begin_event()
-    event = frigate.complete_row(frigate.write_files(event, b"\xff\xd8" + bytes(900_000)))
+    event = frigate.complete_row(frigate.write_files(event, b"\xff\xd8" + bytes(900_000) + b"\xff\xd9"))
     mirror.wait_for(lambda: "broke off while it sent" in mirror.log(), 40)
     api.break_after, api.delay = None, 0.0
     mirror.wait_for(lambda: len(rclone.objects()) == 1, 60)

@@ -106,13 +106,15 @@ def test_nothing_is_tagged_unless_a_rule_needs_it() -> None:
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 10_000_000)), min_size=1, max_size=50))
 def test_a_clip_never_holds_up_a_picture(sends: list[tuple[bool, int]]) -> None:
-    """Pictures wait as if there were no clips; clips wait for all that was reserved before them."""
+    """Pictures wait as if there were no clips; clips wait for all that was booked before them."""
     shared, alone = Pacer(1_000_000), Pacer(1_000_000)
     total = 0
     for is_clip, size in sends:
-        delay = shared.reserve(size, 0.0, clip=is_clip)
+        delay = shared.busy_for(0.0, clip=is_clip)
+        shared.book(shared.start(0.0, clip=is_clip), size)
         if is_clip:
             assert delay == pytest.approx(total / 1_000_000)
         else:
-            assert delay == alone.reserve(size, 0.0)
+            assert delay == pytest.approx(alone.busy_for(0.0))
+            alone.book(alone.start(0.0), size)
         total += size

@@ -25,10 +25,6 @@ def settings(**more: str) -> Settings:
         ({"S3_REGION": "us-gov-west-1"}, "https://my-cams.s3.us-gov-west-1.amazonaws.com/a%20b.jpg"),
         ({"S3_REGION": "eusc-de-east-1"}, "https://my-cams.s3.eusc-de-east-1.amazonaws.eu/a%20b.jpg"),
         ({"S3_BUCKET": "my.cams.example"}, "https://s3.us-east-1.amazonaws.com/my.cams.example/a%20b.jpg"),
-        (
-            {"S3_BUCKET": "my.cams.example", "S3_ADDRESSING_STYLE": "virtual"},
-            "https://my.cams.example.s3.us-east-1.amazonaws.com/a%20b.jpg",
-        ),
         ({"S3_ENDPOINT_URL": "http://nas:9000"}, "http://nas:9000/my-cams/a%20b.jpg"),
         ({"S3_ENDPOINT_URL": "http://[::1]:9000"}, "http://[::1]:9000/my-cams/a%20b.jpg"),
         (

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.lifecycle import ABSENT_AFTER, State, Verdict, after_error, after_search, judge
 from frigate_s3_mirror.pacer import Pacer
-from frigate_s3_mirror.retry import Breaker, Circuit, ErrorClass, full_jitter
+from frigate_s3_mirror.retry import LONGEST_RETRY_AFTER, Breaker, Circuit, Concurrency, ErrorClass, full_jitter
 
 chances = st.floats(0, 1, exclude_max=True)
 
@@ -49,29 +50,112 @@ def test_a_configuration_error_opens_it_at_once_for_long() -> None:
     assert breaker.opened_until >= 115.0
 
 
-@given(
-    st.lists(st.sampled_from(["ok", "transient", "configuration", "untold", "start", "later"]), max_size=60), chances
-)
-def test_the_breaker_never_locks_up(actions: list[str], chance: float) -> None:
-    """Whatever attempts came to (at last nothing: their files were gone), waiting long enough lets the next one start."""
-    breaker, now, flying = Breaker(), 0.0, 0
-    for action in [*actions, *["untold"] * len(actions)]:
-        match action:
-            case "start":
-                flying += breaker.may_start(now)
-            case "later":
-                now += 10
-            case _ if flying == 0:
-                continue
-            case "ok":
-                breaker.succeeded()
-            case "untold":
-                breaker.untold()
-            case _:
-                breaker.failed(ErrorClass(action), now, chance)
-        flying -= action not in {"start", "later"}
-    assert flying == 0
-    assert breaker.may_start(now + 10_000)
+class BreakerLife(RuleBasedStateMachine):
+    """Attempts start as the breaker lets them, and come to anything; among them the one that is the probe."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.breaker, self.now, self.in_flight = Breaker(), 0.0, 0
+
+    @rule(urgent=st.booleans())
+    def starts(self, urgent: bool) -> None:
+        self.in_flight += self.breaker.may_start(self.now, urgent=urgent)
+
+    @rule(seconds=st.floats(0, 400))
+    def waits(self, seconds: float) -> None:
+        self.now += seconds
+
+    @precondition(lambda self: self.in_flight)
+    @rule(chance=chances, error=st.sampled_from([ErrorClass.TRANSIENT, ErrorClass.CONFIGURATION]), asked=st.none() | st.floats())  # fmt: skip
+    def fails(self, chance: float, error: ErrorClass, asked: float | None) -> None:
+        self.in_flight -= 1
+        self.breaker.failed(error, self.now, chance, asked)
+
+    @precondition(lambda self: self.in_flight)
+    @rule()
+    def succeeds(self) -> None:
+        self.in_flight -= 1
+        self.breaker.succeeded()
+        assert self.breaker.circuit is Circuit.CLOSED
+
+    @precondition(lambda self: self.in_flight)
+    @rule()
+    def says_nothing(self) -> None:
+        self.in_flight -= 1
+        self.breaker.untold()
+
+    @invariant()
+    def nobody_waits_for_ever(self) -> None:
+        """Unless a probe is under way, the next may start within the longest pause there is."""
+        assert self.breaker.opened_until <= self.now + LONGEST_RETRY_AFTER
+        if self.in_flight == 0:
+            assert replace(self.breaker).may_start(self.now + LONGEST_RETRY_AFTER)
+
+
+TestBreakerLife = BreakerLife.TestCase
+TestBreakerLife.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+
+
+def test_a_probe_that_says_nothing_is_not_the_last_one() -> None:
+    """The four lines that lock it up when `untold` does nothing."""
+    breaker = Breaker()
+    breaker.failed(ErrorClass.CONFIGURATION, 0.0, 0.0)
+    assert breaker.may_start(1000.0)
+    breaker.untold()
+    assert breaker.may_start(1000.0)
+
+
+@given(chances, st.one_of(st.floats(-1e9, 0.4), st.just(0.0)))
+def test_a_server_that_asks_for_no_pause_gets_one_all_the_same(chance: float, asked: float) -> None:
+    """`Retry-After: 0`, or a date that is past: the waits grow, but not beyond some seconds."""
+    breaker, now, waits = Breaker(), 0.0, []
+    for _ in range(10):
+        breaker.failed(ErrorClass.TRANSIENT, now, chance, asked)
+        waits.append(breaker.opened_until - now)
+        now = breaker.opened_until
+        assert breaker.may_start(now)
+    assert all(wait >= 0.2499 for wait in waits)
+    assert waits == pytest.approx(sorted(waits))
+    assert 3.99 <= waits[-1] <= 8.01
+
+
+@given(st.floats(0, 1e12) | st.just(float("inf")), chances)
+def test_a_server_is_left_alone_as_long_as_it_asks_but_not_for_ever(asked: float, chance: float) -> None:
+    """Also by what is urgent."""
+    breaker = Breaker()
+    breaker.failed(ErrorClass.TRANSIENT, 0.0, chance, asked)
+    wanted = min(asked, LONGEST_RETRY_AFTER)
+    assert wanted <= breaker.opened_until <= LONGEST_RETRY_AFTER
+    assert breaker.next_start(urgent=True) >= wanted
+
+
+def test_an_urgent_upload_is_the_probe_every_few_seconds() -> None:
+    """After a long outage the pause may have a minute left; a new event does not wait for its end."""
+    breaker, now = Breaker(), 0.0
+    for _ in range(12):
+        breaker.failed(ErrorClass.TRANSIENT, now, 0.99)
+        now = max(now, breaker.opened_until)
+        breaker.may_start(now)
+    breaker.failed(ErrorClass.TRANSIENT, now, 0.99)
+    assert breaker.opened_until - now > 50
+    assert not breaker.may_start(now + 4.9, urgent=True)
+    assert not breaker.may_start(now + 20)
+    assert breaker.may_start(now + 5.0, urgent=True)
+    assert not breaker.may_start(now + 5.0, urgent=True)
+
+
+def test_concurrency_is_halved_once_for_a_burst_and_won_back_one_by_one() -> None:
+    """AIMD: eight, four for eight answers of one second, two after the next, never below one; and back."""
+    concurrency = Concurrency(8)
+    for _ in range(8):
+        concurrency.slow_down(10.0)
+    assert (concurrency.allows(3), concurrency.allows(4)) == (True, False)
+    for second in range(11, 20):
+        concurrency.slow_down(float(second))
+    assert (concurrency.allows(0), concurrency.allows(1)) == (True, False)
+    for _ in range(40):
+        concurrency.succeeded()
+    assert (concurrency.allows(7), concurrency.allows(8)) == (True, False)
 
 
 def event(end: float | None, *, has_snapshot: bool = True) -> Event:
@@ -140,6 +224,7 @@ def test_the_average_rate_stays_under_the_limit(sizes: list[int], limit: int) ->
     """All that was sent before a start, divided by the time until then, is at most the limit."""
     pacer, now, sent = Pacer(limit), 0.0, 0
     for size in sizes:
-        now += pacer.reserve(size, now)
+        now += pacer.busy_for(now)
         assert sent <= limit * now + 1e-3
+        pacer.book(pacer.start(now), size)
         sent += size

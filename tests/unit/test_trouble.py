@@ -1,4 +1,4 @@
-"""Trouble that many meet is told once, and again when it lasts."""
+"""Trouble that many meet is told once, and again when it lasts; what is one's own trouble alone stays until it is over."""
 
 from __future__ import annotations
 
@@ -26,3 +26,31 @@ def test_other_trouble_is_news() -> None:
     trouble = Trouble()
     assert trouble.met("No folder.", 1.0)
     assert trouble.met("Frigate refuses us.", 2.0)
+
+
+def test_what_others_do_not_meet_is_not_over_for_one() -> None:
+    """A file that may not be read among twenty good ones: health does not flap with each of them."""
+    trouble = Trouble()
+    assert trouble.met("a.jpg cannot be read.", 1.0, who="a", kind="EACCES")
+    trouble.is_over("b")
+    trouble.is_over()
+    assert trouble.sentence == "a.jpg cannot be read."
+    trouble.is_over("a")
+    assert trouble.sentence is None
+
+
+def test_many_of_a_kind_are_told_and_shown_in_one_line() -> None:
+    trouble = Trouble()
+    told = [trouble.met(f"{n}.jpg cannot be read.", 1.0, who=n, kind="EACCES") for n in range(3)]
+    assert told == [True, False, False]
+    assert trouble.sentence == "0.jpg cannot be read. 2 more wait for the like."
+
+
+def test_who_never_comes_back_is_forgotten() -> None:
+    """The entry was given up elsewhere, or its ledger is another one."""
+    trouble = Trouble()
+    trouble.met("a.jpg cannot be read.", 1.0, who="a")
+    trouble.forget_old(800.0)
+    assert trouble.sentence is not None
+    trouble.forget_old(902.0)
+    assert trouble.sentence is None

@@ -325,7 +325,7 @@ def _write_in_place(path: Path, content: bytes, stall_seconds: float) -> Generat
 
 
 def _write_noise(event: SimulatedEvent, noise: bytes) -> None:
-    """A file as big as `noise` that begins like a JPEG and bears the event's id: no two are equal."""
+    """A file as big as `noise` that begins and ends like a JPEG and bears the event's id: no two are equal."""
     if event.snapshot_path is not None:
-        start = b"\xff\xd8\xff\xe0" + event.id.encode()
-        event.snapshot_path.write_bytes((start + noise[len(start) :])[: len(noise)])
+        start, end = b"\xff\xd8\xff\xe0" + event.id.encode(), b"\xff\xd9"
+        event.snapshot_path.write_bytes((start + noise[len(start) :])[: max(0, len(noise) - len(end))] + end)
