@@ -19,12 +19,14 @@ CONTENT_TYPES = {
 }  # fmt: skip
 PLAYLIST_NAME = "clip.m3u8"
 _OBJECT_NAME = re.compile(
-    r"(?P<event_id>\d+(?:\.\d+)?-[a-z0-9]{6})(?:-\d{8}_\d{6})?(?P<suffix>-clean|-thumb)?\.(?P<ending>jpg|png|webp|json)"
+    r"(?P<event_id>\d{1,12}(?:\.\d{1,9})?-[a-z0-9]{6})(?:-\d{8}_\d{6})?(?P<suffix>-clean|-thumb)?\.(?P<ending>jpg|png|webp|json)",
+    re.ASCII,
 )
-_EVENT_ID = re.compile(r"\d+(?:\.\d+)?-[a-z0-9]{6}")
-_SEGMENT = re.compile(r"\d{8}T\d{6}Z")
-_LIVE = re.compile(r".*-live-\d+\.(jpg|webp|png)")
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_EVENT_ID = re.compile(r"\d{1,12}(?:\.\d{1,9})?-[a-z0-9]{6}", re.ASCII)
+_SEGMENT = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
+_LIVE = re.compile(r".*-live-\d+\.(jpg|webp|png)", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_LONGEST_KEY = 1024  # bytes; S3's limit
 _KIND_SUFFIX = {Kind.SNAPSHOT: "", Kind.CLEAN: "-clean", Kind.THUMBNAIL: "-thumb", Kind.METADATA: ""}
 _TIME_FIELDS = {
     "date": "%Y-%m-%d", "timestamp": "%Y%m%d_%H%M%S", "time": "%H%M%S",
@@ -100,6 +102,27 @@ def recording_path(camera: str, part: str) -> str:
 def is_live_key(key: str) -> bool:
     """Whether `live_key_for` made it."""
     return _LIVE.fullmatch(key) is not None
+
+
+def odd_path(key: str) -> str | None:
+    """Return why no client can be trusted with this key, as a sentence's end; None for ordinary ones."""
+    try:
+        length = len(key.encode())
+    except UnicodeEncodeError:
+        return "is no valid text"
+    if length > _LONGEST_KEY:
+        return f"is longer than {_LONGEST_KEY} bytes"
+    if any(ord(letter) < 0x20 or ord(letter) == 0x7F for letter in key):
+        return "holds control characters"
+    segments = key.split("/")
+    if not all(segments):
+        return "has an empty path segment"
+    return "has a path segment of dots" if any(segment in {".", ".."} for segment in segments) else None
+
+
+def is_own_key(key: str) -> bool:
+    """Whether it is an object of the mirror's own: a heartbeat, the doctor's, a picture of a running event."""
+    return "/.mirror/" in f"/{key}" or is_live_key(key)
 
 
 def parse_key(key: str) -> KeyParts | None:

@@ -5,6 +5,7 @@ obstore's own retries are off; whether and when to try again is decided by the u
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -12,6 +13,7 @@ import time
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 from urllib.parse import SplitResult, urlsplit
@@ -20,9 +22,13 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
+from frigate_s3_mirror.keys import odd_path
 from frigate_s3_mirror.retry import ErrorClass
+from frigate_s3_mirror.runtime.untrusted import shown
 from frigate_s3_mirror.s3_errors import StoreError, classify, first_line
 from frigate_s3_mirror.settings import Settings
+from frigate_s3_mirror.signed_requests import SignedRequestError, SignedRequests
+from frigate_s3_mirror.storage.listing import PAGE_KEYS, BucketListing, Listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +39,7 @@ if TYPE_CHECKING:
 
 LARGE_BODY = 16 * 1024 * 1024
 """Bytes from which a body is streamed from disk in parts, so that memory stays flat."""
-_LIST_PAGE = 1000
+_MOST_FOLDER_PAGES = 10
 PART = 5 * 1024 * 1024
 """Bytes of each part of a large body; the last one has what is left."""
 _SMALL = 1024 * 1024  # bytes; what nearly every snapshot is
@@ -66,16 +72,6 @@ class Stored:
     """Unix seconds."""
     metadata: dict[str, str]
     """Names in lower case, values as they were sent."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """An object as a listing tells of it; `modified_at` in unix seconds."""
-
-    key: str
-    size_bytes: int
-    etag: str
-    modified_at: float
 
 
 class Store(Protocol):
@@ -130,7 +126,8 @@ class ObjectStore:
             client["allow_http"] = True
         if settings.ca_bundle is not None:
             client["root_certificate"] = settings.ca_bundle.read_bytes()
-        self._bucket = settings.bucket
+        self._settings, self._environ, self._bucket = settings, environ, settings.bucket
+        self._own_listing: BucketListing | None = None
         self._ca_bundle = settings.ca_bundle
         try:
             self._store = _client(settings.bucket, config, client, _TIMEOUT)
@@ -167,6 +164,7 @@ class ObjectStore:
 
     def describe(self, key: str) -> Stored:
         """See Store.describe."""
+        check_key(key)
         try:
             found = obstore.get(self._store, key, options={"head": True})
         except FileNotFoundError as error:
@@ -176,9 +174,50 @@ class ObjectStore:
         return _stored(found)
 
     def list(self, prefix: str) -> Iterator[list[Listed]]:
-        """Pages of what is under the prefix. Raises StoreError."""
+        """Pages of what is under the prefix, whatever the keys look like. Raises StoreError."""
+        listing = self._listing()
+        if listing is None:
+            yield from self._listed_by_obstore(prefix)
+            return
+        for page in listing.pages(_folder(prefix)):
+            if page.objects:
+                yield page.objects
+
+    def folders(self, prefix: str) -> tuple[str, ...]:
+        """The prefixes one level below, without a slash at the end; the first pages of them. Raises StoreError."""
+        listing = self._listing()
+        if listing is not None:
+            pages = islice(listing.pages(_folder(prefix), delimiter="/"), _MOST_FOLDER_PAGES)
+            return tuple(folder.removesuffix("/") for page in pages for folder in page.folders)
         try:
-            for page in obstore.list(self._patient_store, prefix or None, chunk_size=_LIST_PAGE):
+            found = obstore.list_with_delimiter(self._store, prefix or None)
+        except (BaseError, OSError) as error:
+            raise classify(error, self._bucket) from error
+        return tuple(str(folder).rstrip("/") for folder in found["common_prefixes"])
+
+    def find(self, key: str) -> Listed | None:
+        """What a listing says of this one key, None when it is not there. Raises StoreError."""
+        listing = self._listing()
+        if listing is not None:
+            return listing.find(key)
+        try:
+            there = self.describe(key)
+        except StoreError as error:
+            if error.status != 404:
+                raise
+            return None
+        return Listed(key, there.size_bytes, there.etag, there.modified_at)
+
+    def _listing(self) -> BucketListing | None:
+        """Our own listing; None where the credentials come from a role, which obstore alone can use."""
+        if self._own_listing is None:
+            with contextlib.suppress(SignedRequestError):
+                self._own_listing = BucketListing(SignedRequests(self._settings, self._environ), self._bucket)
+        return self._own_listing
+
+    def _listed_by_obstore(self, prefix: str) -> Iterator[list[Listed]]:
+        try:
+            for page in obstore.list(self._patient_store, prefix or None, chunk_size=PAGE_KEYS):
                 yield [
                     Listed(
                         item["path"], item["size"], (item["e_tag"] or "").strip('"'), item["last_modified"].timestamp()
@@ -186,21 +225,18 @@ class ObjectStore:
                     for item in page
                 ]
         except (BaseError, OSError) as error:
-            raise classify(error, self._bucket) from error
-
-    def folders(self, prefix: str) -> tuple[str, ...]:
-        """The prefixes one level below, without a slash at the end; the first page of them. Raises StoreError."""
-        try:
-            found = obstore.list_with_delimiter(self._store, prefix or None)
-        except (BaseError, OSError) as error:
-            raise classify(error, self._bucket) from error
-        return tuple(str(folder).rstrip("/") for folder in found["common_prefixes"])
+            refusal = classify(error, self._bucket)
+            if "parsing" in str(error) or "path segment" in str(error):
+                sentence = f"The bucket cannot be listed with a role's credentials ({first_line(error)}): set S3_ACCESS_KEY and S3_SECRET_KEY."
+                refusal = StoreError(ErrorClass.CONFIGURATION, sentence)
+            raise refusal from error
 
     def download(self, key: str, file: BinaryIO) -> tuple[Stored, str]:
         """Write the object's content into the file, a part at a time; returns what it is and its SHA-256.
 
         Raises StoreError.
         """
+        check_key(key)
         digest = hashlib.sha256()
         try:
             found = obstore.get(self._patient_store, key)
@@ -232,6 +268,10 @@ class ObjectStore:
 
     def may_list(self, prefix: str) -> None:
         """Ask for one page of the listing under the prefix. Raises StoreError when that is not allowed."""
+        listing = self._listing()
+        if listing is not None:
+            next(listing.pages(_folder(prefix), keys=1))
+            return
         try:
             next(iter(obstore.list(self._store, prefix or None)), None)
         except (BaseError, OSError) as error:
@@ -239,6 +279,7 @@ class ObjectStore:
 
     def delete(self, key: str) -> None:
         """Delete an object; one that is not there is no error. Raises StoreError."""
+        check_key(key)
         try:
             obstore.delete(self._store, key)
         except FileNotFoundError:
@@ -248,6 +289,7 @@ class ObjectStore:
 
     def presigned(self, key: str, seconds: float) -> str:
         """An address that lets anybody read the object for so long. Raises StoreError."""
+        check_key(key)
         try:
             return str(obstore.sign(self._store, "GET", key, timedelta(seconds=seconds)))
         except (BaseError, OSError) as error:
@@ -255,12 +297,25 @@ class ObjectStore:
 
     def get(self, key: str) -> bytes:
         """See Store.get."""
+        check_key(key)
         try:
             return bytes(obstore.get(self._patient_store, key).bytes())
         except FileNotFoundError as error:
             raise _no_object(key) from error
         except (BaseError, OSError) as error:
             raise classify(error, self._bucket) from error
+
+
+def check_key(key: str) -> None:
+    """Raise StoreError for a key that obstore cannot name: a request for it is refused before it is made."""
+    odd = odd_path(key)
+    if odd is not None:
+        raise StoreError(ErrorClass.OBJECT, f"The key {shown(key)} {odd}; no request for it can be made.")
+
+
+def _folder(prefix: str) -> str:
+    """The prefix as the beginning of keys: whole path segments."""
+    return f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
 
 
 def md5_of_etag(etag: str) -> str | None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import obstore
 from obstore.exceptions import BaseError
 
-from frigate_s3_mirror.s3 import ObjectStore
-from frigate_s3_mirror.s3_errors import classify
+from frigate_s3_mirror.retry import ErrorClass
+from frigate_s3_mirror.s3 import ObjectStore, check_key
+from frigate_s3_mirror.s3_errors import StoreError, classify
 from frigate_s3_mirror.stretches import CHUNK, NoSuchStretchError, Stretch, Wanted, cut
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class ReadingStore(ObjectStore):
 
     def read(self, key: str, part: Wanted | None) -> Stretch:
         """What was asked for, or the whole object. Raises NoSuchStretchError, or StoreError."""
+        check_key(key)
         if self._gives_parts or part is None:
             try:
                 return self._read(key, part)
@@ -33,6 +35,20 @@ class ReadingStore(ObjectStore):
                     raise self._refusal(error, part) from error
                 self._gives_parts = False
         return self._out_of_the_whole(key, part)
+
+    def read_whole(self, key: str, longest: int) -> bytes:
+        """The content of an object that should be small, whatever its size is said to be.
+
+        Raises StoreError; of class OBJECT for one of more than `longest` bytes, of which no more are read.
+        """
+        try:
+            stretch = self.read(key, Wanted(0, longest))
+        except NoSuchStretchError:  # an empty object has no first byte
+            return b""
+        content = b"".join(stretch.chunks)
+        if len(content) > longest:
+            raise StoreError(ErrorClass.OBJECT, f"The object has more than {longest} bytes.")
+        return content
 
     def _out_of_the_whole(self, key: str, part: Wanted) -> Stretch:
         """For servers that call a part 200, which obstore takes for the whole and refuses (rclone 1.75 does)."""
