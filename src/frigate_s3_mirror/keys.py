@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
+from frigate_s3_mirror.runtime.untrusted import RefusedValueError, unix_time
 from frigate_s3_mirror.settings import Settings
 
 CONTENT_TYPES = {
@@ -125,14 +126,32 @@ def is_own_key(key: str) -> bool:
     return "/.mirror/" in f"/{key}" or is_live_key(key)
 
 
+def id_time(event_id: str) -> float:
+    """Return the unix time that an id of Frigate's begins with. Raises RefusedValueError when it is no time."""
+    return unix_time(event_id.split("-", 1)[0])
+
+
+def _may_be_id(event_id: str) -> bool:
+    try:
+        id_time(event_id)
+    except RefusedValueError:
+        return False
+    return True
+
+
 def parse_key(key: str) -> KeyParts | None:
-    """What the name of an object says: its event, and by the layout `{camera}/{date}/` its camera; None for other names."""
+    """What the name of an object says: its event, and by the layout `{camera}/{date}/` its camera; None for other names.
+
+    The folders above the name may be anything, see `odd_path`.
+    """
     *folders, name = key.split("/")
     if ".mirror" in folders:
         return None
     match = _OBJECT_NAME.fullmatch(name)
     if match is None:
         return _parse_clip_key(folders, name)
+    if not _may_be_id(match["event_id"]):
+        return None
     suffix, ending = match["suffix"] or "", match["ending"]
     kind = {"-clean": Kind.CLEAN, "-thumb": Kind.THUMBNAIL}.get(
         suffix, Kind.METADATA if ending == "json" else Kind.SNAPSHOT
@@ -144,6 +163,8 @@ def _parse_clip_key(folders: list[str], name: str) -> KeyParts | None:
     part, _, ending = name.rpartition(".")
     is_segment = ending == "mp4" and _SEGMENT.fullmatch(part)
     if not folders or not _EVENT_ID.fullmatch(folders[-1]) or not (is_segment or name == PLAYLIST_NAME):
+        return None
+    if not _may_be_id(folders[-1]):
         return None
     return KeyParts(folders[-1], Kind.CLIP, ending, _camera_of(folders[:-1]), part if is_segment else "")
 

@@ -201,6 +201,31 @@ class Ledger(LedgerFile):
             rows = [(*_record_values(o.entry, now), o.size_bytes, o.sha256, o.etag, o.uploaded_at) for o in outcomes]
             return sum(connection.execute(_ADOPT, row).rowcount for row in rows)
 
+    def set_sources(self, sources: Iterable[tuple[int, str]]) -> None:
+        """Correct what these rows are made from."""
+        with self._transaction(durable=False) as connection:
+            connection.executemany(
+                "UPDATE object SET source = ?2 WHERE id = ?1 AND source IS NOT ?2",
+                [(row, source) for row, source in sources],
+            )
+
+    def sent(self, row: int) -> tuple[int | None, str | None, float | None] | None:
+        """Size, ETag and time of an upload as they are now; None when the entry is no upload (any more)."""
+        sql = "SELECT size_bytes, etag, uploaded_at FROM object WHERE id = ? AND state = 'uploaded'"
+        found = self.connection.execute(sql, (row,)).fetchone()
+        return None if found is None else (found[0], found[1], found[2])
+
+    def given_up(self) -> Iterator[Entry]:
+        """Entries whose file never came, or was gone before S3 had it."""
+        sql = f"SELECT {_ENTRY} FROM object WHERE state IN ('absent', 'expired') AND event IS NOT NULL"  # noqa: S608
+        for row in self.connection.execute(sql):
+            yield _entry(row)
+
+    def cameras(self) -> list[str]:
+        """Every camera that an entry is of."""
+        sql = "SELECT DISTINCT camera FROM object WHERE camera IS NOT NULL AND camera <> '' ORDER BY camera"
+        return [row[0] for row in self.connection.execute(sql)]
+
     def forget(self, rows: Sequence[int]) -> None:
         """Drop these entries."""
         with self._transaction(durable=False) as connection:

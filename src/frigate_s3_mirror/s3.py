@@ -177,7 +177,7 @@ class ObjectStore:
         """Pages of what is under the prefix, whatever the keys look like. Raises StoreError."""
         listing = self._listing()
         if listing is None:
-            yield from self._listed_by_obstore(prefix)
+            yield from _listed_by_obstore(self._patient_store, prefix, self._bucket)
             return
         for page in listing.pages(_folder(prefix)):
             if page.objects:
@@ -214,22 +214,6 @@ class ObjectStore:
             with contextlib.suppress(SignedRequestError):
                 self._own_listing = BucketListing(SignedRequests(self._settings, self._environ), self._bucket)
         return self._own_listing
-
-    def _listed_by_obstore(self, prefix: str) -> Iterator[list[Listed]]:
-        try:
-            for page in obstore.list(self._patient_store, prefix or None, chunk_size=PAGE_KEYS):
-                yield [
-                    Listed(
-                        item["path"], item["size"], (item["e_tag"] or "").strip('"'), item["last_modified"].timestamp()
-                    )
-                    for item in page
-                ]
-        except (BaseError, OSError) as error:
-            refusal = classify(error, self._bucket)
-            if "parsing" in str(error) or "path segment" in str(error):
-                sentence = f"The bucket cannot be listed with a role's credentials ({first_line(error)}): set S3_ACCESS_KEY and S3_SECRET_KEY."
-                refusal = StoreError(ErrorClass.CONFIGURATION, sentence)
-            raise refusal from error
 
     def download(self, key: str, file: BinaryIO) -> tuple[Stored, str]:
         """Write the object's content into the file, a part at a time; returns what it is and its SHA-256.
@@ -304,6 +288,21 @@ class ObjectStore:
             raise _no_object(key) from error
         except (BaseError, OSError) as error:
             raise classify(error, self._bucket) from error
+
+
+def _listed_by_obstore(store: S3Store, prefix: str, bucket: str) -> Iterator[list[Listed]]:
+    try:
+        for page in obstore.list(store, prefix or None, chunk_size=PAGE_KEYS):
+            yield [
+                Listed(item["path"], item["size"], (item["e_tag"] or "").strip('"'), item["last_modified"].timestamp())
+                for item in page
+            ]
+    except (BaseError, OSError) as error:
+        refusal = classify(error, bucket)
+        if "parsing" in str(error) or "path segment" in str(error):
+            sentence = f"The bucket cannot be listed with a role's credentials ({first_line(error)}): set S3_ACCESS_KEY and S3_SECRET_KEY."
+            refusal = StoreError(ErrorClass.CONFIGURATION, sentence)
+        raise refusal from error
 
 
 def check_key(key: str) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies_environment, proxy_bypass
 
 from frigate_s3_mirror.settings import Settings
 
@@ -116,7 +116,7 @@ class SignedRequests:
     def _proxy(self) -> str | None:
         proxies = getproxies_environment()
         proxy = proxies.get(self._scheme) or proxies.get("all")
-        if not proxy or proxy_bypass_environment(self._host, proxies):
+        if not proxy or proxy_bypass(self._host, proxies):
             return None
         return proxy if "://" in proxy else f"http://{proxy}"
 
@@ -135,7 +135,9 @@ class SignedRequests:
         key = f"AWS4{self._secret}".encode()
         for part in (*scope.split("/"), text):
             key = hmac.new(key, part.encode(), hashlib.sha256).digest()
-        authorization = f"AWS4-HMAC-SHA256 Credential={self._access_key}/{scope}, SignedHeaders={names}, Signature={key.hex()}"
+        authorization = (
+            f"AWS4-HMAC-SHA256 Credential={self._access_key}/{scope}, SignedHeaders={names}, Signature={key.hex()}"
+        )
         return {**headers, "authorization": authorization}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
 
 _DURATIONS = {"ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZES = {
@@ -24,21 +23,6 @@ def parse_duration(text: str) -> float:
     if match is None or match.group(3) or (unit or "s") not in _DURATIONS:
         raise ValueError(f"'{text}' is not a duration; write for example 5s, 500ms, 2m or 1h")
     return float(match.group(1)) * _DURATIONS[unit or "s"]
-
-
-def parse_when(text: str, now: float) -> float:
-    """Unix seconds from "24h" or "7d" (ago), or from a local date or time, "2026-01-31" or "2026-01-31T14:30".
-
-    Raises ValueError with a sentence.
-    """
-    try:
-        return now - parse_duration(text)
-    except ValueError:
-        pass
-    try:
-        return datetime.fromisoformat(text.strip()).astimezone().timestamp()
-    except ValueError:
-        raise ValueError(f"'{text}' is no time; write for example 24h, 7d, 2026-01-31 or 2026-01-31T14:30") from None
 
 
 def parse_size(text: str) -> int:

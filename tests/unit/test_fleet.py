@@ -69,7 +69,7 @@ def test_the_silent_ones_come_first() -> None:
 
 
 def test_what_a_site_says_cannot_steer_the_terminal() -> None:
-    """Escape sequences of whoever may write to the bucket are shown as question marks."""
+    """Escape sequences of whoever may write to the bucket are shown as what they are."""
     site = judge("k", heartbeat(site="a\x1b[2Jb", reason="c\rd", version="1\x07"), NOW)
     assert site.said is not None
-    assert (site.said.site, site.reason, site.said.version) == ("a?[2Jb", "c?d", "1?")
+    assert (site.said.site, site.reason, site.said.version) == ("a\\x1b[2Jb", "c\\rd", "1\\x07")

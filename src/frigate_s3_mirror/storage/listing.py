@@ -146,7 +146,7 @@ def parse_page(body: bytes) -> Page:
     parser.CharacterDataHandler = reader.text.append
     parser.StartDoctypeDeclHandler = _refuse_document_type
     try:
-        parser.Parse(_well_formed(body).encode(), True)  # noqa: FBT003  # the final piece
+        parser.Parse(_well_formed(body).encode(), True)  # the final piece
     except expat.ExpatError as error:
         raise NoListingError(str(error)) from error
     return reader.page()
