@@ -98,7 +98,9 @@ def judge(key: str, content: bytes, now: float, modified_at: float = 0.0) -> Sit
     try:
         said = parse_heartbeat(content)
     except RefusedValueError as error:
-        return Site(key, UNREADABLE, None, f"Unreadable heartbeat: {error}.", modified_at or None)
+        return Site(
+            key, UNREADABLE, None, f"This is no heartbeat of the mirror's. Unreadable: {error}.", modified_at or None
+        )
     heard_at, reason = said.at, said.reason
     if said.at > now + _TOLERANCE:  # whoever lives in the future would never fall silent
         heard_at = min(modified_at, now)

@@ -112,7 +112,10 @@ class Restoration:
             while page := list(islice(items, self._settings.upload_threads * _AHEAD)):
                 self._folder.make()
                 results = list(pool.map(self._bring, page))
-                fate.check([result if isinstance(result, StoreError) else None for result in results])
+                errors = [result if isinstance(result, StoreError) else None for result in results]
+                fate.check(errors)
+                if not fate.succeeded and all(error is not None and error.status == 404 for error in errors):
+                    self._check_bucket()
                 for item, result in zip(page, results, strict=True):
                     self._note(item, result)
                 done += len(page)
@@ -120,6 +123,14 @@ class Restoration:
         if total is None:
             check_camera(self._scope, sorted(restored.cameras))
         return restored
+
+    def _check_bucket(self) -> None:
+        """A bucket that is not there looks like one without any of the objects. Raises StoreError."""
+        try:
+            self._store.may_list(self._settings.path_prefix)
+        except StoreError as error:
+            if error.status == 404:
+                raise
 
     def _note(self, item: Item, result: Result) -> None:
         restored = self._restored

@@ -35,6 +35,7 @@ from frigate_s3_mirror.scope import Scope, check_camera
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.source_names import source_of
 from frigate_s3_mirror.sources import RECORDING, Files, SourceRefusedError, SourceUnreachableError, SourceVanishedError
+from frigate_s3_mirror.status import is_running
 from frigate_s3_mirror.storage.metadata import sha256_of
 
 Advance = Callable[[str, int, int | None], None]
@@ -140,6 +141,8 @@ class Verification:
         self._ledger_path = settings.ledger_dir / FILE_NAME
         self._frigate = access(settings)
         self._began_at = 0.0
+        self._serves = False
+        """Whether a service is at work: then what has just happened is on its way."""
 
     def run(self, *, deep: bool = False, repair: bool = False) -> Verdict:
         """Compare; with `deep` every object is downloaded and hashed, with `repair` what can be sent again is queued.
@@ -151,7 +154,7 @@ class Verification:
         ledger.check_is_there()
         with ledger.reading():
             check_camera(self._scope, ledger.cameras())
-        self._began_at = time.time()
+        self._began_at, self._serves = time.time(), is_running(self._settings.ledger_dir)
         verdict = Verdict()
         with tempfile.TemporaryDirectory(prefix="frigate-s3-mirror-") as folder:
             connection = sqlite3.connect(f"file:{folder}/listing.db", uri=True, isolation_level=None)
@@ -298,7 +301,7 @@ class Verification:
         with Ledger(self._ledger_path).reading() as ledger:
             not_sent = [found for entry in ledger.unmirrored() if (found := self._not_sent(entry)) is not None]
             waiting = [found for found in not_sent if found.trouble is Trouble.WAITING]
-            if waiting:
+            if waiting and self._serves:
                 time.sleep(_PATIENCE)
             sent_meanwhile = {found.row for found in waiting if ledger.sent(found.row) is not None}
             for found in not_sent:
@@ -316,7 +319,7 @@ class Verification:
             while before is not None:
                 events, before = scan.page(before)
                 for event in events:
-                    ended = event.end_time is not None and event.end_time < self._began_at - _MOMENTS
+                    ended = event.end_time is not None and not self._is_on_its_way(event.end_time)
                     in_scope = self._scope.holds(event.start_time, event.camera, event.label)
                     if in_scope and ended and self._frigate.pictures.find(event, Kind.SNAPSHOT):
                         verdict.add(Difference(Trouble.UNMIRRORED, event.id, None, "was not seen yet; `run` sends it"))
@@ -330,8 +333,8 @@ class Verification:
         if not self._holds(entry):
             return None
         if entry.state is State.PENDING:
-            if entry.happened_at >= self._began_at - _MOMENTS:
-                return None  # on its way
+            if self._is_on_its_way(entry.happened_at):
+                return None
             detail = entry.last_error or "waits to be sent"
             return Difference(Trouble.WAITING, entry.event.id, entry.key or None, detail, entry.row)
         if entry.state is State.EXPIRED and self._is_back(entry):
@@ -339,6 +342,9 @@ class Verification:
         return Difference(
             Trouble.UNMIRRORED, entry.event.id, entry.key or None, entry.last_error or f"is {entry.state}", entry.row
         )
+
+    def _is_on_its_way(self, happened_at: float) -> bool:
+        return self._serves and happened_at >= self._began_at - _MOMENTS
 
     def _is_back(self, entry: Entry) -> bool:
         """Whether the file of an entry that was given up for want of one is there now."""
