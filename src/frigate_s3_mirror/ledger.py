@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from frigate_s3_mirror.entries import Entry, Outcome, Problem
+from frigate_s3_mirror.entries import Entry, Outcome, Problem, Sent
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger_file import LedgerFile
@@ -209,11 +209,21 @@ class Ledger(LedgerFile):
                 [(row, source) for row, source in sources],
             )
 
-    def sent(self, row: int) -> tuple[int | None, str | None, float | None] | None:
-        """Size, ETag and time of an upload as they are now; None when the entry is no upload (any more)."""
-        sql = "SELECT size_bytes, etag, uploaded_at FROM object WHERE id = ? AND state = 'uploaded'"
+    def set_event(self, row: int, event: Event) -> None:
+        """Correct what is known of an entry's event."""
+        with self._transaction(durable=False) as connection:
+            connection.execute("UPDATE object SET event = ? WHERE id = ?", (event.to_json(), row))
+
+    def sent(self, row: int) -> Sent | None:
+        """What is known of an upload now; None when the entry is no upload (any more)."""
+        sql = "SELECT size_bytes, etag, sha256, uploaded_at FROM object WHERE id = ? AND state = 'uploaded'"
         found = self.connection.execute(sql, (row,)).fetchone()
-        return None if found is None else (found[0], found[1], found[2])
+        return None if found is None else Sent(*found)
+
+    def recorded_kinds(self, event_id: str) -> set[Kind]:
+        """The kinds of object that the event has an entry for, in whatever state."""
+        rows = self.connection.execute("SELECT DISTINCT kind FROM object WHERE event_id = ?", (event_id,))
+        return {Kind(row[0]) for row in rows}
 
     def given_up(self) -> Iterator[Entry]:
         """Entries whose file never came, or was gone before S3 had it."""

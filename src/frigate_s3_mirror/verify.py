@@ -7,7 +7,6 @@ still seems amiss is asked for once more by itself before it is said. Nothing in
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import tempfile
 import time
@@ -18,9 +17,8 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any
 
-from frigate_s3_mirror.bodies import PLAYLIST, ROW_METADATA, ROW_THUMBNAIL
 from frigate_s3_mirror.entries import Entry
-from frigate_s3_mirror.events import Filters, FrigateDatabase, FrigateError
+from frigate_s3_mirror.events import Event, Filters
 from frigate_s3_mirror.frigate_access import access
 from frigate_s3_mirror.keys import id_time, is_own_key, odd_path, parse_key
 from frigate_s3_mirror.kinds import Kind
@@ -28,13 +26,13 @@ from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.ledger_file import FILE_NAME
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.recovery_errors import SharedFate, explain, patiently
+from frigate_s3_mirror.repair import Sources
 from frigate_s3_mirror.s3 import ObjectStore, md5_of_etag
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.scan import FrigateScan
 from frigate_s3_mirror.scope import Scope, check_camera
 from frigate_s3_mirror.settings import Settings
-from frigate_s3_mirror.source_names import source_of
-from frigate_s3_mirror.sources import RECORDING, Files, SourceRefusedError, SourceUnreachableError, SourceVanishedError
+from frigate_s3_mirror.sources import RECORDING, Found
 from frigate_s3_mirror.status import is_running
 from frigate_s3_mirror.storage.metadata import sha256_of
 
@@ -70,6 +68,7 @@ class Trouble(StrEnum):
 
 
 _HARMLESS = frozenset({Trouble.UNKNOWN})
+_REPAIRABLE = frozenset({Trouble.MISSING, Trouble.DIFFERENT, Trouble.UNREADABLE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +139,7 @@ class Verification:
         self._store = ObjectStore(settings)
         self._ledger_path = settings.ledger_dir / FILE_NAME
         self._frigate = access(settings)
+        self._sources = Sources(self._frigate)
         self._began_at = 0.0
         self._serves = False
         """Whether a service is at work: then what has just happened is on its way."""
@@ -220,13 +220,12 @@ class Verification:
             sent = ledger.sent(suspect.row)
         if sent is None or suspect.key is None:
             return None  # queued meanwhile, or sent again: the next comparison tells
-        size, etag, uploaded_at = sent
-        if self._began_at <= (uploaded_at or 0.0) <= time.time():
+        if self._began_at <= (sent.uploaded_at or 0.0) <= time.time():
             return None
         there = self._there(suspect.key)
         if there is None:
             return Difference(Trouble.MISSING, suspect.event_id, suspect.key, "is not in the bucket", suspect.row)
-        detail = _detail(size, etag, *there)
+        detail = _detail(sent.size_bytes, sent.etag, *there)
         return Difference(Trouble.DIFFERENT, suspect.event_id, suspect.key, detail, suspect.row) if detail else None
 
     def _there(self, key: str) -> tuple[int, str] | None:
@@ -316,15 +315,32 @@ class Verification:
         scan = FrigateScan(self._ledger_path, self._frigate.database, filters, settings.picture_kinds)
         before: float | None = float("inf")
         try:
-            while before is not None:
-                events, before = scan.page(before)
-                for event in events:
-                    ended = event.end_time is not None and not self._is_on_its_way(event.end_time)
-                    in_scope = self._scope.holds(event.start_time, event.camera, event.label)
-                    if in_scope and ended and self._frigate.pictures.find(event, Kind.SNAPSHOT):
-                        verdict.add(Difference(Trouble.UNMIRRORED, event.id, None, "was not seen yet; `run` sends it"))
+            with Ledger(self._ledger_path).reading() as ledger:
+                while before is not None:
+                    events, before = scan.page(before)
+                    for event in events:
+                        if self._is_unseen(event, ledger):
+                            detail = "was not seen yet; `run` sends it"
+                            verdict.add(Difference(Trouble.UNMIRRORED, event.id, None, detail))
         finally:
             scan.close()
+
+    def _is_unseen(self, event: Event, ledger: Ledger) -> bool:
+        """Whether there is something to send for an event that the ledger knows not at all, or not for each kind."""
+        is_over = event.end_time is not None and not self._is_on_its_way(event.end_time)
+        if not is_over or not self._scope.holds(event.start_time, event.camera, event.label):
+            return False
+        snapshot = self._frigate.pictures.find(event, Kind.SNAPSHOT)
+        lacking = set(self._settings.picture_kinds) - ledger.recorded_kinds(event.id)
+        return snapshot is not None and any(self._can_send(event, kind, snapshot) for kind in lacking)
+
+    def _can_send(self, event: Event, kind: Kind, snapshot: Found) -> bool:
+        if kind in {Kind.SNAPSHOT, Kind.METADATA}:
+            return True
+        found = self._frigate.pictures.find(event, kind)
+        if found is not None:
+            return found.source != snapshot.source  # a clean copy can be the snapshot itself
+        return kind is Kind.THUMBNAIL and self._sources.has_inline_thumbnail(event.id)
 
     def _holds(self, entry: Entry) -> bool:
         return self._scope.holds(entry.event.start_time, entry.event.camera, entry.event.label)
@@ -350,78 +366,16 @@ class Verification:
         """Whether the file of an entry that was given up for want of one is there now."""
         if entry.kind is not Kind.CLIP:
             return self._frigate.pictures.find(entry.event, entry.kind) is not None
-        return bool(entry.source) and entry.source.startswith(RECORDING) and self._has_file(entry)
+        return bool(entry.source) and entry.source.startswith(RECORDING) and self._sources.has(entry)
 
     def _repair(self, verdict: Verdict) -> None:
-        troubles = {Trouble.MISSING, Trouble.DIFFERENT, Trouble.UNREADABLE}
-        broken = [d for d in verdict.differences if d.trouble in troubles]
+        broken = [d for d in verdict.differences if d.trouble in _REPAIRABLE]
         if self._settings.overwrite == "never":  # a different object would be refused for ever
             verdict.left_alone = sum(d.trouble is not Trouble.MISSING for d in broken)
             broken = [d for d in broken if d.trouble is Trouble.MISSING]
-        if not broken:
-            return
-        ledger = Ledger(self._ledger_path)
-        ledger.open_beside()
-        try:
-            for start in range(0, len(broken), _PAGE):
-                page = {d.row: d for d in broken[start : start + _PAGE]}
-                entries = [entry for entry in ledger.entries(list(page)) if entry.state is State.UPLOADED]
-                sources = {entry.row: _right_source(entry) for entry in entries}
-                ledger.set_sources((row, source) for row, source in sources.items() if source)
-                entries = ledger.entries([row for row, source in sources.items() if source])
-                there = [entry for entry in entries if self._has_file(entry)]
-                ledger.requeue([e.row for e in there])
-                verdict.requeued += len(there)
-                gone = set(page) - {e.row for e in there}
-                verdict.beyond_repair += [page[row].event_id or "" for row in sorted(gone)]
-        finally:
-            ledger.close()
-
-    def _has_file(self, entry: Entry) -> bool:
-        """Whether what the entry was made from is still there."""
-        files: Files = self._frigate.pictures
-        source = entry.source
-        if source == ROW_THUMBNAIL:
-            return self._has_inline_thumbnail(entry.event.id)
-        if source in {ROW_METADATA, PLAYLIST}:
-            return True
-        if source.startswith(RECORDING):
-            files, source = self._frigate.recordings, source.removeprefix(RECORDING)
-        try:
-            descriptor, _ = files.open(source)
-        except (SourceVanishedError, SourceRefusedError):
-            return False
-        except SourceUnreachableError as error:  # that says nothing about the file
-            raise FrigateError(str(error)) from error
-        os.close(descriptor)
-        return True
-
-    def _has_inline_thumbnail(self, event_id: str) -> bool:
-        database = FrigateDatabase(self._frigate.database, Filters())
-        try:
-            return bool(database.inline_thumbnail(event_id))
-        finally:
-            database.close()
-
-
-def _right_source(entry: Entry) -> str | None:
-    """What the entry is made from: as recorded where that fits its kind, else as its key tells.
-
-    Ledgers that were made from the bucket by older versions name the snapshot for a thumbnail.
-    """
-    parts = parse_key(entry.key or "")
-    if parts is None:
-        return entry.source or None
-    told = source_of(entry.event.camera, parts)
-    fits = {
-        Kind.METADATA: (ROW_METADATA,),
-        Kind.THUMBNAIL: (ROW_THUMBNAIL, "thumbs/"),
-        Kind.CLIP: (RECORDING, PLAYLIST),
-    }.get(entry.kind)
-    if not entry.source or (fits is not None and not entry.source.startswith(fits)):
-        return told
-    is_clean_alone = entry.kind is Kind.CLEAN and "-clean." not in entry.source
-    return told if is_clean_alone else entry.source
+        queued = self._sources.queue_again(self._ledger_path, [d.row for d in broken]) if broken else set()
+        verdict.requeued = len(queued)
+        verdict.beyond_repair = [d.event_id or "" for d in broken if d.row not in queued]
 
 
 def _detail(size: int | None, etag: str | None, there_size: int, there_etag: str) -> str:

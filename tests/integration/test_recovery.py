@@ -132,9 +132,9 @@ def test_nothing_looked_at_is_no_success(
     mirror = mirror_for(frigate, rclone)
     mirrored(frigate, mirror, 2)
     alone = mirror_for(frigate, rclone, S3_STATE_DIR=str(tmp_path / "none"))
-    for command in (mirror, "verify"), (mirror, "restore"), (alone, "restore"):
-        target = ("--to", str(tmp_path / "restored")) if command[1] == "restore" else ()
-        done = command[0].command(command[1], *scope, *target)
+    target = ("--to", str(tmp_path / "restored"))
+    for program, command in ((mirror, ("verify",)), (mirror, ("restore", *target)), (alone, ("restore", *target))):
+        done = program.command(*command, *scope)
         assert done.returncode == 2, done.stdout
         assert sentence in done.stderr.replace("\n", " ")
         assert "All that should be" not in done.stdout

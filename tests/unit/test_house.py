@@ -74,7 +74,7 @@ LAYERS = [
     {"scan_loop", "clip_loop", "api_clip_feed", "running", "health_watch"},
     {"api_full_pass"},
     {"api_loop"},
-    {"s3_snapshot_mirror", "status", "restore", "fleet"},
+    {"s3_snapshot_mirror", "status", "restore", "fleet", "repair"},
     {"verify"},
     {"home_assistant", "announcer", "watchdog"},
     {"mqtt", "notify", "live", "frigate_messages"},

@@ -84,7 +84,9 @@ def test_a_camera_that_nobody_knows_is_told_with_those_that_are() -> None:
 def test_help_begins_with_what_most_people_need() -> None:
     """And says in which zone a date is."""
     shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
-    order = [shown.index(f" {name} ") for name in ("run", "status", "doctor", "config", "verify", "restore", "rebuild")]
+    order = [
+        shown.index(f"│ {name} ") for name in ("run", "status", "doctor", "config", "verify", "restore", "rebuild")
+    ]
     assert order == sorted(order)
     for command in ("verify", "restore"):
         shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
