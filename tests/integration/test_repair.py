@@ -73,7 +73,7 @@ def test_a_service_at_work_is_no_loss(
     command = [sys.executable, "-m", "frigate_s3_mirror", "verify", "--json", *arguments]
     with subprocess.Popen(command, env=mirror.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as verifying:
         mirror.wait_for(holding.proxy.holds.is_set)
-        meanwhile = [past_event(frigate, ago=250.0 + n) for n in range(5)]
+        meanwhile = [past_event(frigate, ago=600.0 + 60 * n) for n in range(5)]
         for event in meanwhile:
             frigate.add_segment(event.camera, event.start_time)
             frigate.add_segment(event.camera, event.start_time + 10)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from urllib.parse import parse_qs, quote, quote_plus, urlsplit
 
 import pytest
@@ -18,15 +19,17 @@ from frigate_s3_mirror.environment import load
 from frigate_s3_mirror.retry import ErrorClass
 from frigate_s3_mirror.s3 import ObjectStore
 from frigate_s3_mirror.s3_errors import StoreError
-from frigate_s3_mirror.storage.listing import NoListingError, parse_page
+from frigate_s3_mirror.signed_requests import SignedRequestError, SignedRequests
+from frigate_s3_mirror.storage.listing import BucketListing, NoListingError, parse_page
 from http_listener import serving
+from tls_front import Certificates, tls_front
 
 Answer = Callable[[dict[str, str]], tuple[int, bytes]]
 HEAD = '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
 
 
 @contextmanager
-def s3_that(answer: Answer) -> Iterator[ObjectStore]:
+def s3_that(answer: Answer) -> Iterator[StubbedStore]:
     """A server whose listings are the test's, and a store that asks it."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -47,9 +50,17 @@ def s3_that(answer: Answer) -> Iterator[ObjectStore]:
         yield store_at(f"http://127.0.0.1:{port}")
 
 
-def store_at(endpoint: str) -> ObjectStore:
+class StubbedStore(ObjectStore):
+    """A store that knows its address."""
+
+    endpoint_url = ""
+
+
+def store_at(endpoint: str, **more: str) -> StubbedStore:
     environ = {"S3_BUCKET": "bucket", "S3_ACCESS_KEY": "key", "S3_SECRET_KEY": "secret", "S3_ENDPOINT_URL": endpoint}
-    return ObjectStore(load(environ).settings, {})
+    store = StubbedStore(load({**environ, **more}).settings, {})
+    store.endpoint_url = endpoint
+    return store
 
 
 def item(key: str, size: object = 3) -> str:
@@ -232,9 +243,8 @@ def test_a_moment_s_trouble_does_not_end_a_long_listing() -> None:
 
 
 def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As obstore does; the endpoint's name is known to the proxy alone."""
+    """As obstore does; the endpoint's name is known to the proxy alone. Bucket in the path or in the host name."""
     asked: list[str] = []
-    served = threading.Event()
 
     class Proxy(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -244,7 +254,6 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> 
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
-            served.set()
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -252,9 +261,69 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> 
     with serving(Proxy) as port:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
         monkeypatch.setenv("no_proxy", "")
-        store = store_at("http://s3.nowhere.invalid")
-        assert [listed.key for page in store.list("p") for listed in page] == ["a"]
+        for style in ("path", "virtual"):
+            store = store_at("http://s3.nowhere.invalid", S3_ADDRESSING_STYLE=style)
+            assert [listed.key for page in store.list("p") for listed in page] == ["a"]
+        monkeypatch.setenv("no_proxy", "nowhere.invalid")
+        with pytest.raises(StoreError, match="Failed to resolve"):
+            store_at("http://s3.nowhere.invalid").may_list("p")
     assert asked[0].startswith("http://s3.nowhere.invalid/bucket?")
+    assert asked[1].startswith("http://bucket.s3.nowhere.invalid/?")
+    assert len(asked) == 2
+
+
+def test_temporary_credentials_of_the_environment_are_used() -> None:
+    """With their session token, which is part of the signature."""
+    seen: list[dict[str, str]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append({name.lower(): value for name, value in self.headers.items()})
+            body = f"{HEAD}{item('a')}</ListBucketResult>".encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    environ = {"AWS_ACCESS_KEY_ID": "ASIA", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "the-token"}
+    with serving(Handler) as port:
+        settings = load({"S3_BUCKET": "bucket", "S3_REGION": "eu-central-1"}).settings
+        settings = settings.model_copy(update={"endpoint_url": f"http://127.0.0.1:{port}", "addressing_style": "path"})
+        listing = BucketListing(SignedRequests(settings, environ), "bucket")
+        assert [found.key for page in listing.pages("") for found in page.objects] == ["a"]
+    assert seen[0]["x-amz-security-token"] == "the-token"
+    assert "x-amz-date;x-amz-security-token" in seen[0]["authorization"]
+    assert "Credential=ASIA/" in seen[0]["authorization"]
+
+
+def test_without_keys_there_is_no_listing_of_our_own() -> None:
+    """A role's credentials are obstore's alone."""
+    with pytest.raises(SignedRequestError, match="not set"):
+        SignedRequests(load({"S3_BUCKET": "bucket"}).settings, {})
+
+
+def test_certificates_are_checked(tmp_path: Path) -> None:
+    """The user's own authority is trusted, one that is over or for another name is not, and it is said which."""
+    cases = {
+        "good": (Certificates.self_signed(tmp_path / "good"), None),
+        "over": (Certificates.self_signed(tmp_path / "over", days=-1), "expired"),
+        "name": (Certificates.self_signed(tmp_path / "name", name="elsewhere.example"), "mismatch"),
+    }
+    with s3_that(lambda _query: (200, f"{HEAD}{item('a')}</ListBucketResult>".encode())) as plain:
+        for certificates, word in cases.values():
+            with tls_front(certificates, plain.endpoint_url) as endpoint:
+                store = store_at(endpoint, S3_CA_BUNDLE=str(certificates.trusted))
+                if word is None:
+                    assert [listed.key for page in store.list("p") for listed in page] == ["a"]
+                    del store
+                    gc.collect()  # its kept connection, whose end the server waits for
+                    continue
+                with pytest.raises(StoreError, match=word) as refused:
+                    store.may_list("p")
+                assert refused.value.error_class is ErrorClass.CONFIGURATION
 
 
 ODD = ["p//x.jpg", "p/../x.jpg", "./x", "p/\x1b.jpg", "p/\n", "/x", "x/", "p/\ud800", "p/" + "x" * 1100]
