@@ -69,12 +69,13 @@ def adopt(settings: Settings, store: ObjectStore, ledger: Ledger, advance: Advan
 
     with ThreadPoolExecutor(settings.upload_threads) as pool:
         for page in store.list(settings.path_prefix):
-            looked = list(pool.map(look, _named(page, left_out)))
+            named = _named(page, left_out)
+            looked = list(pool.map(look, named))
             # Where the key may list and not read, names have to do for all.
             fate.check([None if error is None or error.status in {403, 404} else error for _, error in looked])
-            for outcome, error in looked:
+            for (found, _), (_, error) in zip(named, looked, strict=True):
                 if error is not None:
-                    left_out.unread.add(outcome.entry.key)
+                    left_out.unread.add(found.key)
             adopted += ledger.adopt([outcome for outcome, _ in looked], time.time())
             done += len(page)
             advance(done, None)

@@ -55,7 +55,7 @@ class Sources:
     def has(self, entry: Entry) -> bool:
         """Return whether it is still there. Raises FrigateError when Frigate cannot be asked."""
         files: Files = self._frigate.pictures
-        source = entry.source
+        source = entry.source or ""
         if source == ROW_THUMBNAIL:
             return self.has_inline_thumbnail(entry.event.id)
         if source in {ROW_METADATA, PLAYLIST}:

@@ -366,7 +366,7 @@ class Verification:
         """Whether the file of an entry that was given up for want of one is there now."""
         if entry.kind is not Kind.CLIP:
             return self._frigate.pictures.find(entry.event, entry.kind) is not None
-        return bool(entry.source) and entry.source.startswith(RECORDING) and self._sources.has(entry)
+        return (entry.source or "").startswith(RECORDING) and self._sources.has(entry)
 
     def _repair(self, verdict: Verdict) -> None:
         broken = [d for d in verdict.differences if d.trouble in _REPAIRABLE]

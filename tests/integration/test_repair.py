@@ -19,6 +19,7 @@ from conftest import MakeMirror, RunningMirror, WatchedTarget, started
 from frigate_s3_mirror.demo.progress import expected_key
 from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
+from frigate_s3_mirror.entries import Entry
 from http_messages import Message, Server
 from recording_proxy import Fault, FaultKind, RecordingProxy
 from servers import Target
@@ -240,6 +241,26 @@ def test_a_changed_object_that_may_not_be_replaced_is_told_at_once(
     assert mirror.command("run", "--once").returncode == 0
     assert moto.objects()[key] == original
     assert verified(mirror, "--deep")[0] == 0
+
+
+@pytest.mark.skipif(
+    "was_uploaded" not in Entry.__dataclass_fields__, reason="the ledger does not say yet what S3 had before"
+)
+def test_a_changed_object_is_replaced_unless_that_is_forbidden(
+    moto: Target, frigate: SimulatedFrigate, mirror_for: MakeMirror
+) -> None:
+    """Without S3_OVERWRITE, what the mirror itself sent before is sent over what is there now."""
+    mirror = mirror_for(frigate, moto)
+    event = past_event(frigate)
+    assert mirror.command("run", "--once").returncode == 0
+    key = expected_key(event, PREFIX)
+    original = moto.objects()[key]
+    client = moto.client()
+    client.put_object(Bucket=moto.bucket, Key=key, Body=b"changed")
+    client.close()
+    assert verified(mirror, "--repair")[1]["requeued"] == 1
+    assert mirror.command("run", "--once").returncode == 0
+    assert moto.objects()[key] == original
 
 
 def test_what_was_given_up_and_came_back_is_told(
