@@ -149,7 +149,6 @@ def status(
     raise typer.Exit({"OK": 0, "DEGRADED": 1}.get(seen.health, 2))
 
 
-@app.command("retry-failed")
 def retry_failed(
     event_ids: Annotated[
         list[str] | None, typer.Argument(metavar="[EVENT_ID]...", help="Only these events; none means all.")
@@ -266,3 +265,8 @@ def _watch_status(look: object) -> None:
                 time.sleep(2)
     except (KeyboardInterrupt, BrokenPipeError):
         sys.exit(0)
+
+
+# The order of `--help`: what most people need first. The commands above are in the order of their definition.
+recovery_commands.register(app)
+app.command("retry-failed")(retry_failed)

@@ -16,6 +16,11 @@ from frigate_s3_mirror.ledger import Ledger
 _PARTS = """SELECT part, key, seconds, size_bytes, uploaded_at FROM object
             WHERE event_id = ? AND kind = 'clip' AND part <> '' AND state = 'uploaded' AND key IS NOT NULL ORDER BY part"""
 
+# A segment that is sent once more belongs to its clip all the while: a playlist that is made then must not lack it.
+_EVER_SENT = """SELECT part, key, seconds, size_bytes, uploaded_at FROM object
+                WHERE event_id = ? AND kind = 'clip' AND part <> '' AND uploaded_at IS NOT NULL AND key IS NOT NULL
+                ORDER BY part"""
+
 
 @dataclass(frozen=True, slots=True)
 class ClipPart:
@@ -32,7 +37,11 @@ class ClipPart:
 
 def clip_parts(ledger: Ledger, event_id: str) -> list[ClipPart]:
     """The segments of an event that the bucket has, in their order."""
-    rows = ledger.connection.execute(_PARTS, (event_id,))
+    return _parts(ledger, _PARTS, event_id)
+
+
+def _parts(ledger: Ledger, sql: str, event_id: str) -> list[ClipPart]:
+    rows = ledger.connection.execute(sql, (event_id,))
     return [ClipPart(row[0], row[1], row[2] or 0.0, row[3] or 0, row[4] or 0.0) for row in rows]
 
 
@@ -45,6 +54,6 @@ def playlist(parts: Iterable[tuple[ClipPart, str]]) -> bytes:
 
 
 def playlist_object(ledger_path: Path, event_id: str) -> bytes:
-    """The playlist that lies beside its segments in the bucket. Raises LedgerError."""
+    """The playlist that lies beside its segments in the bucket: of all that S3 ever took. Raises LedgerError."""
     with Ledger(ledger_path).reading() as ledger:
-        return playlist((part, f"{part.name}.mp4") for part in clip_parts(ledger, event_id))
+        return playlist((part, f"{part.name}.mp4") for part in _parts(ledger, _EVER_SENT, event_id))

@@ -83,6 +83,16 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """What the ledger knows of an object that S3 acknowledged; `uploaded_at` in unix seconds."""
+
+    size_bytes: int | None
+    etag: str | None
+    sha256: str | None
+    uploaded_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """An entry that did not make it, for people: what, where, and why."""
 

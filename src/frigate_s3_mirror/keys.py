@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
+from frigate_s3_mirror.runtime.untrusted import RefusedValueError, unix_time
 from frigate_s3_mirror.settings import Settings
 
 CONTENT_TYPES = {
@@ -19,12 +20,14 @@ CONTENT_TYPES = {
 }  # fmt: skip
 PLAYLIST_NAME = "clip.m3u8"
 _OBJECT_NAME = re.compile(
-    r"(?P<event_id>\d+(?:\.\d+)?-[a-z0-9]{6})(?:-\d{8}_\d{6})?(?P<suffix>-clean|-thumb)?\.(?P<ending>jpg|png|webp|json)"
+    r"(?P<event_id>\d{1,12}(?:\.\d{1,9})?-[a-z0-9]{6})(?:-\d{8}_\d{6})?(?P<suffix>-clean|-thumb)?\.(?P<ending>jpg|png|webp|json)",
+    re.ASCII,
 )
-_EVENT_ID = re.compile(r"\d+(?:\.\d+)?-[a-z0-9]{6}")
-_SEGMENT = re.compile(r"\d{8}T\d{6}Z")
-_LIVE = re.compile(r".*-live-\d+\.(jpg|webp|png)")
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_EVENT_ID = re.compile(r"\d{1,12}(?:\.\d{1,9})?-[a-z0-9]{6}", re.ASCII)
+_SEGMENT = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
+_LIVE = re.compile(r".*-live-\d+\.(jpg|webp|png)", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_LONGEST_KEY = 1024  # bytes; S3's limit
 _KIND_SUFFIX = {Kind.SNAPSHOT: "", Kind.CLEAN: "-clean", Kind.THUMBNAIL: "-thumb", Kind.METADATA: ""}
 _TIME_FIELDS = {
     "date": "%Y-%m-%d", "timestamp": "%Y%m%d_%H%M%S", "time": "%H%M%S",
@@ -103,14 +106,53 @@ def is_live_key(key: str) -> bool:
     return _LIVE.fullmatch(key) is not None
 
 
+def odd_path(key: str) -> str | None:
+    """Return why no client can be trusted with this key, as a sentence's end; None for ordinary ones."""
+    try:
+        length = len(key.encode())
+    except UnicodeEncodeError:
+        return "is no valid text"
+    if length > _LONGEST_KEY:
+        return f"is longer than {_LONGEST_KEY} bytes"
+    if any(ord(letter) < 0x20 or ord(letter) == 0x7F for letter in key):
+        return "holds control characters"
+    segments = key.split("/")
+    if not all(segments):
+        return "has an empty path segment"
+    return "has a path segment of dots" if any(segment in {".", ".."} for segment in segments) else None
+
+
+def is_own_key(key: str) -> bool:
+    """Whether it is an object of the mirror's own: a heartbeat, the doctor's, a picture of a running event."""
+    return "/.mirror/" in f"/{key}" or is_live_key(key)
+
+
+def id_time(event_id: str) -> float:
+    """Return the unix time that an id of Frigate's begins with. Raises RefusedValueError when it is no time."""
+    return unix_time(event_id.split("-", 1)[0])
+
+
+def _may_be_id(event_id: str) -> bool:
+    try:
+        id_time(event_id)
+    except RefusedValueError:
+        return False
+    return True
+
+
 def parse_key(key: str) -> KeyParts | None:
-    """What the name of an object says: its event, and by the layout `{camera}/{date}/` its camera; None for other names."""
+    """What the name of an object says: its event, and by the layout `{camera}/{date}/` its camera; None for other names.
+
+    The folders above the name may be anything, see `odd_path`.
+    """
     *folders, name = key.split("/")
     if ".mirror" in folders:
         return None
     match = _OBJECT_NAME.fullmatch(name)
     if match is None:
         return _parse_clip_key(folders, name)
+    if not _may_be_id(match["event_id"]):
+        return None
     suffix, ending = match["suffix"] or "", match["ending"]
     kind = {"-clean": Kind.CLEAN, "-thumb": Kind.THUMBNAIL}.get(
         suffix, Kind.METADATA if ending == "json" else Kind.SNAPSHOT
@@ -122,6 +164,8 @@ def _parse_clip_key(folders: list[str], name: str) -> KeyParts | None:
     part, _, ending = name.rpartition(".")
     is_segment = ending == "mp4" and _SEGMENT.fullmatch(part)
     if not folders or not _EVENT_ID.fullmatch(folders[-1]) or not (is_segment or name == PLAYLIST_NAME):
+        return None
+    if not _may_be_id(folders[-1]):
         return None
     return KeyParts(folders[-1], Kind.CLIP, ending, _camera_of(folders[:-1]), part if is_segment else "")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from frigate_s3_mirror.destination import home_of
-from frigate_s3_mirror.entries import Entry, Outcome, Problem
+from frigate_s3_mirror.entries import Entry, Outcome, Problem, Sent
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger_file import FILE_NAME, LedgerFile
@@ -167,7 +167,7 @@ class Ledger(LedgerFile):
                   WHERE state = ?1 AND happened_at <= ?2 AND (happened_at < ?2 OR id < ?3) AND event IS NOT NULL
                   ORDER BY happened_at DESC, id DESC LIMIT ?4"""  # noqa: S608
         place = (float("inf"), 0) if after is None else (after.happened_at, after.row)
-        return [_entry(row) for row in self.connection.execute(sql, (state, *place, limit))]
+        return self._read_entries(self.connection.execute(sql, (state, *place, limit)))[0]
 
     def next_due(self, now: float, *, clips: bool = False) -> float | None:
         """Unix seconds of the earliest next attempt of a pending entry after `now`, or None."""
@@ -297,6 +297,41 @@ class Ledger(LedgerFile):
         except _UNSTORABLE as error:
             self._tell_odd(o.entry.identity, o.entry.event.id, f"cannot be taken in ({error})")
             return 0
+
+    def set_sources(self, sources: Iterable[tuple[int, str]]) -> None:
+        """Correct what these rows are made from."""
+        with self._transaction(durable=False) as connection:
+            connection.executemany(
+                "UPDATE object SET source = ?2 WHERE id = ?1 AND source IS NOT ?2",
+                [(row, source) for row, source in sources],
+            )
+
+    def set_event(self, row: int, event: Event) -> None:
+        """Correct what is known of an entry's event."""
+        with self._transaction(durable=False) as connection:
+            connection.execute("UPDATE object SET event = ? WHERE id = ?", (event.to_json(), row))
+
+    def sent(self, row: int) -> Sent | None:
+        """What is known of an upload now; None when the entry is no upload (any more)."""
+        sql = "SELECT size_bytes, etag, sha256, uploaded_at FROM object WHERE id = ? AND state = 'uploaded'"
+        found = self.connection.execute(sql, (row,)).fetchone()
+        return None if found is None else Sent(*found)
+
+    def recorded_kinds(self, event_id: str) -> set[Kind]:
+        """The kinds of object that the event has an entry for, in whatever state."""
+        rows = self.connection.execute("SELECT DISTINCT kind FROM object WHERE event_id = ?", (event_id,))
+        return {Kind(row[0]) for row in rows}
+
+    def given_up(self) -> Iterator[Entry]:
+        """Entries whose file never came, or was gone before S3 had it."""
+        sql = f"SELECT {_ENTRY} FROM object WHERE state IN ('absent', 'expired') AND event IS NOT NULL"  # noqa: S608
+        for row in self.connection.execute(sql):
+            yield from self._read_entries([row])[0]
+
+    def cameras(self) -> list[str]:
+        """Every camera that an entry is of."""
+        sql = "SELECT DISTINCT camera FROM object WHERE camera IS NOT NULL AND camera <> '' ORDER BY camera"
+        return [row[0] for row in self.connection.execute(sql)]
 
     def forget(self, rows: Sequence[int]) -> None:
         """Drop these entries."""

@@ -3,34 +3,49 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 
 from frigate_s3_mirror.command_line import fail, settings_or_exit
-from frigate_s3_mirror.scope import Scope
-from frigate_s3_mirror.units import parse_when
+from frigate_s3_mirror.scope import NothingDoneError, Scope, parse_when
 
-Since = Annotated[str | None, typer.Option(help="Only events from then on: 24h, 7d, 2026-01-31 or 2026-01-31T14:30.")]
-Until = Annotated[str | None, typer.Option(help="Only events before then.")]
+if TYPE_CHECKING:
+    from frigate_s3_mirror.restore import Restored
+    from frigate_s3_mirror.settings import Settings
+    from frigate_s3_mirror.tally import Tally
+    from frigate_s3_mirror.verify import Verdict
+
+_ZONE = os.environ.get("S3_KEY_TIMEZONE") or os.environ.get("TZ") or "the machine's zone"
+Since = Annotated[
+    str | None,
+    typer.Option(
+        help="Only events that started then or later: 24h, 7d, today, yesterday, 2026-01-31 or 2026-01-31T14:30, "
+        f"in the time zone of the keys (S3_KEY_TIMEZONE, else TZ; now {_ZONE})."
+    ),
+]
+Until = Annotated[str | None, typer.Option(help="Only events that started before then; a date means its midnight.")]
 Camera = Annotated[str | None, typer.Option(help="Only this camera (a glob).")]
 Label = Annotated[str | None, typer.Option(help="Only this label (a glob).")]
 _SHOWN = 50
+_NOTHING = 2
+"""Exit status when nothing could be done, or there was nothing to do it to."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program's."""
-    for command in (verify, restore, rebuild):
+    for command in (verify, restore, rebuild, fleet, lifecycle):
         app.command()(command)
     app.command("iam-policy")(iam_policy)
-    app.command()(lifecycle)
-    app.command()(fleet)
 
 
-def verify(  # options, given by name
+def verify(
     since: Since = None,
+    until: Until = None,
     camera: Camera = None,
     deep: Annotated[bool, typer.Option("--deep", help="Download every object and compare its SHA-256.")] = False,
     repair: Annotated[bool, typer.Option("--repair", help="Queue what can be sent again.")] = False,
@@ -38,7 +53,7 @@ def verify(  # options, given by name
 ) -> None:
     """Compare Frigate, the ledger and the bucket; needs s3:ListBucket, and s3:GetObject for `--deep`.
 
-    Exit status: 0 all is well, 1 something is missing or different, 2 it could not be compared.
+    Exit status: 0 all is well, 1 something is missing or different, 2 nothing was or could be compared.
     """
     from frigate_s3_mirror.events import FrigateError
     from frigate_s3_mirror.ledger_file import LedgerError
@@ -47,22 +62,39 @@ def verify(  # options, given by name
     from frigate_s3_mirror.verify import Verification, why_not
 
     settings = settings_or_exit().settings
+    scope = _scope(settings, since, until, camera, None)
     try:
         with progress_on_stderr("Verifying") as step:
-            verdict = Verification(settings, _scope(since, None, camera, None), step).run(deep=deep, repair=repair)
+            verdict = Verification(settings, scope, step).run(deep=deep, repair=repair)
     except StoreError as error:
-        fail(why_not(error), 2)
-    except (LedgerError, FrigateError) as error:
-        fail(str(error), 2)
-    if as_json:
-        typer.echo(json.dumps(verdict.to_dict(), indent=2, ensure_ascii=False))
-    else:
-        from rich.console import Console
-
-        from frigate_s3_mirror.verify_view import render
-
-        Console(highlight=False).print(render(verdict, _SHOWN, asked_to_repair=repair))
+        fail(why_not(error), _NOTHING)
+    except (LedgerError, FrigateError, NothingDoneError) as error:
+        fail(str(error), _NOTHING)
+    _show(verdict, asked_to_repair=repair, as_json=as_json)
+    if verdict.is_empty:
+        fail(
+            f"Nothing was compared: the ledger has no upload{_in_words(scope)}.{_of_unknown(verdict)}",
+            _NOTHING,
+        )
     raise typer.Exit(0 if verdict.is_fine else 1)
+
+
+def _show(verdict: Verdict, *, asked_to_repair: bool, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(verdict.to_dict(), indent=2))
+        return
+    from rich.console import Console
+
+    from frigate_s3_mirror.verify_view import render
+
+    Console(highlight=False).print(render(verdict, _SHOWN, asked_to_repair=asked_to_repair))
+
+
+def _of_unknown(verdict: Verdict) -> str:
+    from frigate_s3_mirror.verify import Trouble
+
+    count = verdict.counts[Trouble.UNKNOWN]
+    return f" The bucket holds {count:,} that it does not know; `rebuild` takes them in." if count else ""
 
 
 def restore(
@@ -79,37 +111,47 @@ def restore(
     """Bring snapshots back from the bucket, verified; what is there already is not loaded again.
 
     Works without Frigate and without a ledger, then it needs s3:ListBucket; always s3:GetObject.
-    Exit status: 0 all are there, 1 some could not be restored, 2 nothing could be done.
+    Exit status: 0 all are there, 1 some could not be restored, 2 nothing was or could be restored.
     """
     from frigate_s3_mirror.ledger_file import LedgerError
     from frigate_s3_mirror.progress_bar import progress_on_stderr
+    from frigate_s3_mirror.recovery_errors import explain
     from frigate_s3_mirror.restore import Restoration
     from frigate_s3_mirror.s3_errors import StoreError
 
     settings = settings_or_exit().settings
+    scope = _scope(settings, since, until, camera, label)
     try:
         with progress_on_stderr("Restoring") as step:
-            scope = _scope(since, until, camera, label)
             restoration = Restoration(settings, scope, to, frigate_layout=frigate_layout, with_clips=clips)
             restored = restoration.run(lambda done, total: step("Restoring", done, total))
     except StoreError as error:
-        fail(f"{error} Restoring needs s3:GetObject and s3:ListBucket, see `iam-policy --with-restore`.", 2)
-    except LedgerError as error:
-        fail(str(error), 2)
+        fail(explain(error, "s3:GetObject and s3:ListBucket", "--with-restore"), _NOTHING)
+    except (LedgerError, NothingDoneError) as error:
+        fail(str(error), _NOTHING)
     except OSError as error:
-        fail(f"{to} cannot be written ({error.strerror}); --to names another folder.", 2)
+        fail(f"{to} cannot be written ({error.strerror}); --to names another folder.", _NOTHING)
+    _tell_restored(restored, to)
+    if not restored.looked_at:
+        fail(f"There is nothing to restore{_in_words(scope)}.", _NOTHING)
+    raise typer.Exit(1 if restored.refused else 0)
+
+
+def _tell_restored(restored: Restored, to: Path) -> None:
     for sentence in restored.refused:
         typer.echo(sentence, err=True)
+    _tell_tally(restored.foreign, "objects bear no name of the mirror's and were left alone:")
+    _tell_tally(restored.unverified, "were restored unverified, since nothing in the bucket says their checksum:")
     typer.echo(
         f"{restored.written} restored to {to}, {restored.already_there} were there already, {len(restored.refused)} not restored."
     )
-    raise typer.Exit(1 if restored.refused else 0)
 
 
 def rebuild() -> None:
     """Make the ledger anew from the bucket (or complete it); needs s3:ListBucket and s3:GetObject.
 
     Stop the service first. Nothing is sent and nothing in the bucket is changed.
+    Exit status: 0 all was taken in, 1 keys that end like the mirror's cannot be used, 2 nothing could be done.
     """
     from frigate_s3_mirror import rebuild as rebuilding
     from frigate_s3_mirror.ledger_file import LedgerError
@@ -121,14 +163,23 @@ def rebuild() -> None:
     settings = settings_or_exit().settings
     try:
         with progress_on_stderr("Rebuilding") as step:
-            adopted, strange = rebuilding.rebuild(settings, lambda done, total: step("Rebuilding", done, total))
+            adopted, left_out = rebuilding.rebuild(settings, lambda done, total: step("Rebuilding", done, total))
     except StoreError as error:
-        fail(why_not(error), 2)
+        fail(why_not(error), _NOTHING)
     except (LedgerError, AlreadyRunningError) as error:
-        fail(str(error), 2)
+        fail(str(error), _NOTHING)
     typer.echo(f"{adopted} objects of the bucket are new in the ledger {settings.ledger_dir}.")
-    if strange:
-        typer.echo(f"{strange} objects bear no name of the mirror's and were left out.")
+    _tell_tally(left_out.foreign, "objects bear no name of the mirror's and were left out:")
+    _tell_tally(left_out.odd, "keys end like the mirror's, and no request can name them; they were left out:")
+    _tell_tally(left_out.unread, "were taken in by their names alone, since S3 did not hand out their metadata:")
+    raise typer.Exit(1 if left_out.odd.count else 0)
+
+
+def _tell_tally(tally: Tally, what: str) -> None:
+    if tally.count:
+        typer.echo(f"{tally.count:,} {what}", err=True)
+        for line in tally.lines():
+            typer.echo(line, err=True)
 
 
 def iam_policy(
@@ -179,7 +230,8 @@ def fleet(
 
     Exit status: 0 all are well, 1 one is silent or not OK, 2 they could not be read.
     """
-    from frigate_s3_mirror.fleet import read_fleet
+    from frigate_s3_mirror.fleet import is_well, read_fleet
+    from frigate_s3_mirror.recovery_errors import explain
     from frigate_s3_mirror.s3 import ObjectStore
     from frigate_s3_mirror.s3_errors import StoreError
 
@@ -188,22 +240,40 @@ def fleet(
     try:
         sites = read_fleet(ObjectStore(settings), settings.path_prefix, now, everywhere=everywhere)
     except StoreError as error:
-        hint = " Reading the fleet lists the bucket: allow s3:ListBucket, see `iam-policy --with-verify`."
-        fail(f"{error}{hint if error.status in {401, 403} else ''}", 2)
+        fail(explain(error, "s3:ListBucket and s3:GetObject", "--with-verify"), _NOTHING)
     if as_json:
-        typer.echo(json.dumps([site.to_dict() for site in sites], indent=2, ensure_ascii=False))
+        typer.echo(json.dumps([site.to_dict() for site in sites], indent=2))
     else:
         from rich.console import Console
 
         from frigate_s3_mirror.fleet_view import render
 
         Console(highlight=False).print(render(sites, now))
-    raise typer.Exit(0 if all(site.state == "OK" for site in sites) else 1)
+    if not sites:
+        place = f"beside or above '{settings.path_prefix}'" if settings.path_prefix else "at its top"
+        where = "anywhere" if everywhere else place
+        fail(
+            f"No site has written a heartbeat into the bucket '{settings.bucket}' {where}; is S3_PATH_PREFIX right?",
+            _NOTHING,
+        )
+    raise typer.Exit(0 if all(is_well(site) for site in sites) else 1)
 
 
-def _scope(since: str | None, until: str | None, camera: str | None, label: str | None) -> Scope:
+def _scope(settings: Settings, since: str | None, until: str | None, camera: str | None, label: str | None) -> Scope:
+    zone = ZoneInfo(settings.key_timezone) if settings.key_timezone else None
+    now = time.time()
     try:
-        bounds = [None if text is None else parse_when(text, time.time()) for text in (since, until)]
+        begins, ends = [None if text is None else parse_when(text, now, zone) for text in (since, until)]
     except ValueError as error:
-        fail(str(error), 2)
-    return Scope(bounds[0], bounds[1], camera, label)
+        fail(str(error), _NOTHING)
+    if begins is not None and ends is not None and begins >= ends:
+        fail(f"--since {since} is not before --until {until}: no event can be in between.", _NOTHING)
+    return Scope(begins, ends, camera, label)
+
+
+def _in_words(scope: Scope) -> str:
+    """The bounds of a scope, as the end of a sentence."""
+    named = (("camera", scope.camera), ("label", scope.label))
+    words = [f" {what} '{name}'" for what, name in named if name is not None]
+    when = " in that time" if scope.since is not None or scope.until is not None else ""
+    return f"{' of' if words else ''}{' and'.join(words)}{when}"

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import obstore
@@ -20,14 +21,17 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from frigate_s3_mirror.environment import keys_in_files
+from frigate_s3_mirror.keys import odd_path
 from frigate_s3_mirror.logs import logger
 from frigate_s3_mirror.retry import ErrorClass
+from frigate_s3_mirror.runtime.untrusted import shown
 from frigate_s3_mirror.s3_errors import Operation, StoreError, classify, first_line, not_s3, of_transport, refusal
 from frigate_s3_mirror.settings import Settings
-from frigate_s3_mirror.signed_requests import SignedRequests
+from frigate_s3_mirror.signed_requests import SignedRequestError, SignedRequests
 from frigate_s3_mirror.storage.endpoint import endpoint_of
 from frigate_s3_mirror.storage.http_dates import parse_date
 from frigate_s3_mirror.storage.identity import refuses_wrong_signatures
+from frigate_s3_mirror.storage.listing import PAGE_KEYS, BucketListing
 from frigate_s3_mirror.storage.proof import Proof, Sent
 from frigate_s3_mirror.storage.putting import PATIENT_SECONDS, SMALL, Putting
 from frigate_s3_mirror.storage.retry_after import parse_retry_after
@@ -44,7 +48,7 @@ __all__ = [
 ]  # fmt: skip
 LONGEST_OBJECT = 64 * 1024 * 1024
 """Bytes of an object that `get` reads into memory when the caller names no bound of its own."""
-_LIST_PAGE = 1000
+_MOST_FOLDER_PAGES = 10
 _SECONDS = 60.0  # for questions without a body
 _TIMEOUT = "95s"
 _PATIENT_TIMEOUT = "1h"
@@ -71,13 +75,10 @@ class ObjectStore:
             for name in [name for name in environ if name.startswith("AWS_")]:
                 del environ[name]
             self._keys: Keys | None = Keys(settings.access_key, settings.secret_key.get_secret_value())
-            try:
-                self._requests: SignedRequests | None = SignedRequests(settings)
-            except OSError as error:  # the bundle of S3_CA_BUNDLE is gone or no longer one
-                sentence = f"The S3 settings make no client: {first_line(error)}."
-                raise StoreError(ErrorClass.CONFIGURATION, sentence) from error
         else:
-            self._keys = self._requests = None
+            self._keys = None  # obstore finds those of the environment, or of a role, by itself
+        self._requests = _requests(settings, environ)
+        self._listing = None if self._requests is None else BucketListing(self._requests, settings.bucket)
         self._make_clients()
         self._proof = Proof(self.describe, lambda key, longest: self.get(key, longest=longest), self._is_s3)
         self._putting = (
@@ -100,6 +101,7 @@ class ObjectStore:
 
     def describe(self, key: str) -> Stored:
         """See Store.describe."""
+        check_key(key)
         if self._requests is None:
             return self._describe_with_role(key)
         answer = self._ask(self._requests, "HEAD", key)
@@ -110,31 +112,43 @@ class ObjectStore:
         return _stored_of(answer.status, answer.headers)
 
     def list(self, prefix: str) -> Iterator[list[Listed]]:
-        """Pages of what is under the prefix. Raises StoreError."""
-        try:
-            for page in obstore.list(self._patient_store, prefix or None, chunk_size=_LIST_PAGE):
-                yield [
-                    Listed(
-                        item["path"], item["size"], (item["e_tag"] or "").strip('"'), item["last_modified"].timestamp()
-                    )
-                    for item in page
-                ]
-        except (BaseError, OSError) as error:
-            raise classify(error, self._bucket, Operation.LIST) from error
+        """Pages of what is under the prefix, whatever the keys look like. Raises StoreError."""
+        if self._listing is None:
+            yield from _listed_by_obstore(self._patient_store, prefix, self._bucket)
+            return
+        for page in self._listing.pages(_folder(prefix)):
+            if page.objects:
+                yield page.objects
 
     def folders(self, prefix: str) -> tuple[str, ...]:
-        """The prefixes one level below, without a slash at the end; the first page of them. Raises StoreError."""
+        """The prefixes one level below, without a slash at the end; the first pages of them. Raises StoreError."""
+        if self._listing is not None:
+            pages = islice(self._listing.pages(_folder(prefix), delimiter="/"), _MOST_FOLDER_PAGES)
+            return tuple(folder.removesuffix("/") for page in pages for folder in page.folders)
         try:
             found = obstore.list_with_delimiter(self._store, prefix or None)
         except (BaseError, OSError) as error:
             raise classify(error, self._bucket, Operation.LIST) from error
         return tuple(str(folder).rstrip("/") for folder in found["common_prefixes"])
 
+    def find(self, key: str) -> Listed | None:
+        """What a listing says of this one key, None when it is not there. Raises StoreError."""
+        if self._listing is not None:
+            return self._listing.find(key)
+        try:
+            there = self.describe(key)
+        except StoreError as error:
+            if error.status != 404:
+                raise
+            return None
+        return Listed(key, there.size_bytes, there.etag, there.modified_at)
+
     def download(self, key: str, file: BinaryIO) -> tuple[Stored, str]:
         """Write the object's content into the file, a part at a time; returns what it is and its SHA-256.
 
         Raises StoreError.
         """
+        check_key(key)
         if self._requests is None:
             return self._download_with_role(key, file)
         return self._download(self._requests, key, file)
@@ -151,12 +165,8 @@ class ObjectStore:
 
     def may_list(self, prefix: str) -> None:
         """Ask for one page of the listing under the prefix. Raises StoreError when that is not allowed."""
-        if self._requests is not None:
-            answer = self._ask(
-                self._requests, "GET", "", {"list-type": "2", "max-keys": "1", "prefix": f"{prefix}/" if prefix else ""}
-            )
-            if answer.status != 200 or b"ListBucketResult" not in answer.body:
-                raise refusal(answer.status, answer.body, answer.headers, operation=Operation.LIST, bucket=self._bucket)
+        if self._listing is not None:
+            next(self._listing.pages(_folder(prefix), keys=1))
             return
         try:
             next(iter(obstore.list(self._store, prefix or None)), None)
@@ -165,6 +175,7 @@ class ObjectStore:
 
     def delete(self, key: str) -> None:
         """Delete an object; one that is not there is no error. Raises StoreError."""
+        check_key(key)
         if self._requests is not None:
             answer = self._ask(self._requests, "DELETE", key)
             if answer.status not in {200, 204, 404}:
@@ -181,6 +192,7 @@ class ObjectStore:
 
     def presigned(self, key: str, seconds: float) -> str:
         """An address that lets anybody read the object for so long. Raises StoreError."""
+        check_key(key)
         try:
             return str(obstore.sign(self._store, "GET", key, timedelta(seconds=seconds)))
         except (BaseError, OSError) as error:
@@ -188,6 +200,7 @@ class ObjectStore:
 
     def get(self, key: str, *, longest: int | None = None) -> bytes:
         """Return the object's content; one of more bytes than `longest` is refused. Raises StoreError."""
+        check_key(key)
         longest = LONGEST_OBJECT if longest is None else longest
         if self._requests is None:
             return self._get_with_role(key, longest)
@@ -377,6 +390,44 @@ def _stored(found: GetResult) -> Stored:
     metadata = {str(name).lower(): str(value) for name, value in found.attributes.items()}
     meta = found.meta
     return Stored(meta["size"], (meta["e_tag"] or "").strip('"'), meta["last_modified"].timestamp(), metadata)
+
+
+def _requests(settings: Settings, environ: Mapping[str, str]) -> SignedRequests | None:
+    """Requests of our own, None where the credentials come from a role. Raises StoreError."""
+    try:
+        return SignedRequests(settings, environ)
+    except SignedRequestError:
+        return None
+    except OSError as error:  # the bundle of S3_CA_BUNDLE is gone or no longer one
+        sentence = f"The S3 settings make no client: {first_line(error)}."
+        raise StoreError(ErrorClass.CONFIGURATION, sentence) from error
+
+
+def _listed_by_obstore(store: S3Store, prefix: str, bucket: str) -> Iterator[list[Listed]]:
+    try:
+        for page in obstore.list(store, prefix or None, chunk_size=PAGE_KEYS):
+            yield [
+                Listed(item["path"], item["size"], (item["e_tag"] or "").strip('"'), item["last_modified"].timestamp())
+                for item in page
+            ]
+    except (BaseError, OSError) as error:
+        error_of_s3 = classify(error, bucket, Operation.LIST)
+        if "parsing" in str(error) or "path segment" in str(error):
+            sentence = f"The bucket cannot be listed with a role's credentials ({first_line(error)}): set S3_ACCESS_KEY and S3_SECRET_KEY."
+            error_of_s3 = StoreError(ErrorClass.CONFIGURATION, sentence)
+        raise error_of_s3 from error
+
+
+def check_key(key: str) -> None:
+    """Raise StoreError for a key that obstore cannot name: a request for it is refused before it is made."""
+    odd = odd_path(key)
+    if odd is not None:
+        raise StoreError(ErrorClass.OBJECT, f"The key {shown(key)} {odd}; no request for it can be made.")
+
+
+def _folder(prefix: str) -> str:
+    """The prefix as the beginning of keys: whole path segments."""
+    return f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
 
 
 def _no_object(key: str) -> StoreError:

@@ -17,6 +17,7 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 from frigate_s3_mirror.retry import ErrorClass
+from frigate_s3_mirror.runtime.untrusted import single_line
 from frigate_s3_mirror.storage.retry_after import parse_retry_after
 from frigate_s3_mirror.storage.transport import AnswerTooLongError, CannotConnectError
 
@@ -205,7 +206,7 @@ def refusal(
     text = body if isinstance(body, str) else body.decode(errors="replace")
     headers = headers or {}
     code = _between(text, r"<Code>([^<]{1,80})</Code>")
-    message = without_secrets(_between(text, r"<Message>([^<]{1,2000})</Message>"))[:_MOST_SAID]
+    message = single_line(without_secrets(_between(text, r"<Message>([^<]{1,2000})</Message>"))[:_MOST_SAID])
     if status == 412:
         return StoreError(_OBJECT, "There is an object under this key already.", code=code, status=status)
     if not code and _speaks_tls(status, text):
@@ -213,10 +214,13 @@ def refusal(
     if not code and (status < 400 or _is_page(text, headers)) and status not in {301, 304} and status < 500:
         return not_s3(status, headers)
     error_class, advice, is_ambiguous = _meaning(code, status, message, operation)
-    said = f"S3 says {without_secrets(code) or f'status {status}'}" + (f" ({message.rstrip('.')})" if message else "")
-    name = f" '{bucket}'" if code == "NoSuchBucket" and bucket else ""
+    said = f"S3 says {single_line(without_secrets(code)) or f'status {status}'}" + (
+        f" ({message.rstrip('.')})" if message else ""
+    )
+    if code == "NoSuchBucket" and bucket:
+        advice = advice.replace("no such bucket", f"no bucket '{bucket}'")
     return StoreError(
-        error_class, f"{said}: {advice}{name}.", code=code, status=status, is_ambiguous=is_ambiguous, is_from_s3=advice != NOT_S3,
+        error_class, f"{said}: {advice}.", code=code, status=status, is_ambiguous=is_ambiguous, is_from_s3=advice != NOT_S3,
         retry_after=parse_retry_after(headers.get("retry-after")),
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import obstore
 from obstore.exceptions import BaseError
 
-from frigate_s3_mirror.s3 import ObjectStore
+from frigate_s3_mirror.s3 import ObjectStore, check_key
 from frigate_s3_mirror.s3_errors import Operation, classify
 from frigate_s3_mirror.stretches import CHUNK, NoSuchStretchError, Stretch, Wanted, cut
 
@@ -25,6 +25,7 @@ class ReadingStore(ObjectStore):
 
     def read(self, key: str, part: Wanted | None) -> Stretch:
         """What was asked for, or the whole object. Raises NoSuchStretchError, or StoreError."""
+        check_key(key)
         if self._gives_parts or part is None:
             try:
                 return self._read(key, part)

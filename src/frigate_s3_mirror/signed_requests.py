@@ -1,6 +1,6 @@
 """Requests about one bucket, signed with the keys of the settings, and their answers as S3 gave them.
 
-Roles have keys that only obstore can fetch: without S3_ACCESS_KEY there are none of these requests.
+Roles have keys that only obstore can fetch: without keys in the environment there are none of these requests.
 """
 
 from __future__ import annotations
@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import os
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from frigate_s3_mirror.s3_errors import of_transport, without_secrets
@@ -31,11 +33,12 @@ class SignedRequestError(Exception):
 class SignedRequests:
     """Asks one bucket, with the keys of the settings; called from several threads."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Raises SignedRequestError when the credentials come from a role."""
-        if settings.access_key is None or settings.secret_key is None:
-            raise SignedRequestError("S3_ACCESS_KEY and S3_SECRET_KEY are not set.")
-        self._keys = Keys(settings.access_key, settings.secret_key.get_secret_value())
+    def __init__(self, settings: Settings, environ: Mapping[str, str] = os.environ) -> None:
+        """Take the keys of the settings, else those of AWS's own variables, with their session token.
+
+        Raises SignedRequestError when the credentials come from a role.
+        """
+        self._keys = _keys(settings, environ)
         self._region = settings.region
         self._endpoint = endpoint_of(settings)
         self._transport = Transport(self._endpoint.base, settings.ca_bundle)
@@ -47,7 +50,7 @@ class SignedRequests:
     @property
     def spoiled_keys(self) -> Keys:
         """Keys whose signatures S3 refuses."""
-        return Keys(self._keys.access_key, f"not {self._keys.secret_key}")
+        return replace(self._keys, secret_key=f"not {self._keys.secret_key}")
 
     def ask(self, method: str, query: Mapping[str, str], body: bytes = b"", key: str = "") -> tuple[int, bytes]:
         """Status and body of the answer about the bucket, or about an object in it. Raises SignedRequestError."""
@@ -88,6 +91,15 @@ class SignedRequests:
         signed = Signer(keys or self._keys, self._region).signed(method, target, wanted, digest, datetime.now(UTC))
         signed["user-agent"] = "frigate-s3-mirror"  # unsigned: proxies change it
         return target, signed
+
+
+def _keys(settings: Settings, environ: Mapping[str, str]) -> Keys:
+    if settings.access_key is not None and settings.secret_key is not None:
+        return Keys(settings.access_key, settings.secret_key.get_secret_value())
+    access_key, secret_key = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
+    if not access_key or not secret_key:
+        raise SignedRequestError("S3_ACCESS_KEY and S3_SECRET_KEY are not set.")
+    return Keys(access_key, secret_key, environ.get("AWS_SESSION_TOKEN", ""))
 
 
 def text_of(element: ET.Element, name: str) -> str | None:

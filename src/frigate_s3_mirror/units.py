@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 
@@ -44,23 +43,6 @@ def parse_duration(text: str) -> float:
     if match is None or match.group(3) or (unit or "s") not in _DURATIONS:
         raise ValueError(f"{shown(text)} is not a duration; write for example 5s, 500ms, 2m or 1h")
     return min(float(match.group(1)) * _DURATIONS[unit or "s"], float(_LARGEST))
-
-
-def parse_when(text: str, now: float) -> float:
-    """Unix seconds from "24h" or "7d" (ago), or from a local date or time, "2026-01-31" or "2026-01-31T14:30".
-
-    Raises ValueError with a sentence.
-    """
-    try:
-        return now - parse_duration(text)
-    except ValueError:
-        pass
-    try:
-        return datetime.fromisoformat(text.strip()).astimezone().timestamp()
-    except (ValueError, OverflowError):
-        raise ValueError(
-            f"{shown(text)} is no time; write for example 24h, 7d, 2026-01-31 or 2026-01-31T14:30"
-        ) from None
 
 
 def parse_size(text: str) -> int:

@@ -6,14 +6,19 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from frigate_s3_mirror.runtime.untrusted import single_line
 from frigate_s3_mirror.verify import Trouble, Verdict, worst_first
 
 _MEANINGS = {
     Trouble.MISSING: "in the ledger as uploaded, but not in the bucket",
     Trouble.DIFFERENT: "in the bucket, but not as it was sent",
+    Trouble.UNREADABLE: "in the bucket, but not handed out",
     Trouble.UNMIRRORED: "in Frigate, but not in the bucket",
+    Trouble.WAITING: "recorded, and not sent yet",
     Trouble.UNKNOWN: "in the bucket, but not in the ledger; no loss, `rebuild` takes them in",
 }
+
+_RARE = frozenset({Trouble.UNREADABLE, Trouble.WAITING})
 
 
 def render(verdict: Verdict, most: int, *, asked_to_repair: bool) -> RenderableType:
@@ -25,6 +30,8 @@ def render(verdict: Verdict, most: int, *, asked_to_repair: bool) -> RenderableT
         counts.add_row(Text(f"{verdict.downloaded:,}", "bold"), "downloaded and hashed")
     for trouble, meaning in _MEANINGS.items():
         count = verdict.counts[trouble]
+        if not count and trouble in _RARE:
+            continue
         style = "bold red" if count and trouble is not Trouble.UNKNOWN else "bold"
         counts.add_row(Text(f"{count:,}", style), meaning)
     parts: list[RenderableType] = [counts, ""]
@@ -34,7 +41,8 @@ def render(verdict: Verdict, most: int, *, asked_to_repair: bool) -> RenderableT
         for column in ("what", "event or key", "why"):
             table.add_column(column, overflow="fold")
         for difference in shown:
-            table.add_row(difference.trouble.value, difference.key or difference.event_id or "", difference.detail)
+            named = difference.key or difference.event_id or ""
+            table.add_row(difference.trouble.value, Text(single_line(named)), Text(single_line(difference.detail)))
         parts += [table, ""]
         if len(verdict.differences) > most:
             parts += [Text(f"... and {sum(verdict.counts.values()) - most:,} more; --json has them.", "dim"), ""]
@@ -43,15 +51,26 @@ def render(verdict: Verdict, most: int, *, asked_to_repair: bool) -> RenderableT
 
 
 def _next_step(verdict: Verdict, *, asked_to_repair: bool) -> Text:
+    if verdict.is_empty:
+        return Text("Nothing was compared, so nothing can be said.", "bold yellow")
     if verdict.is_fine:
         return Text("All that should be in the bucket is there.", "green")
     if not asked_to_repair:
-        return Text("`verify --repair` queues what can be sent again; `retry-failed` tries what was given up.")
+        return Text(
+            "`verify --repair` queues what can be sent again; a running service, or `run --once`, sends what waits; "
+            "`retry-failed` tries what was given up."
+        )
     text = Text(f"{verdict.requeued:,} are queued; a running service sends them, or `run --once`.")
     if verdict.beyond_repair:
         text.append(
-            f"\n{len(verdict.beyond_repair):,} cannot be sent again: Frigate no longer has their files.", "bold red"
+            f"\n{len(verdict.beyond_repair):,} cannot be sent again: Frigate no longer has their files, "
+            "or nobody knows which they were.",
+            "bold red",
         )
-    if verdict.counts[Trouble.DIFFERENT]:
-        text.append("\nDifferent objects are replaced only with S3_OVERWRITE=changed.")
+    if verdict.left_alone:
+        text.append(
+            f"\n{verdict.left_alone:,} that differ are left alone and not queued: S3_OVERWRITE=never forbids to replace "
+            "them; set S3_OVERWRITE=changed and run `verify --repair` again.",
+            "bold red",
+        )
     return text

@@ -126,3 +126,31 @@ def test_a_key_that_may_not_list_is_told_what_to_allow(
     done = mirror_for(frigate, rclone_proxy).command("fleet")
     assert done.returncode == 2
     assert "allow s3:ListBucket" in done.stderr
+
+
+def test_an_empty_fleet_is_no_success(rclone: Target, frigate: SimulatedFrigate, mirror_for: MakeMirror) -> None:
+    """Nor a bucket that is not there."""
+    reader = mirror_for(frigate, rclone)
+    for more in ((), ("--everywhere",), ("--json",)):
+        done = reader.command("fleet", *more)
+        assert done.returncode == 2, done.stdout
+        assert "No site has written a heartbeat" in done.stdout + done.stderr
+    reader.environment["S3_BUCKET"] = "nosuchbucket"
+    done = reader.command("fleet")
+    assert done.returncode == 2
+    assert "there is no bucket 'nosuchbucket'; create it, or check S3_BUCKET and S3_ENDPOINT_URL." in done.stderr
+
+
+def test_a_huge_heartbeat_is_not_read(
+    moto_proxy: WatchedTarget, frigate: SimulatedFrigate, mirror_for: MakeMirror
+) -> None:
+    """Its site is unreadable, the other twenty are shown, in little memory."""
+    now = time.time()
+    for number in range(20):
+        said = {"site": f"site-{number:02}", "version": "1", "at": now, "interval": 3600}
+        put(moto_proxy, f"frigate/snapshots/.mirror/{number:02}.json", json.dumps(said).encode())
+    put(moto_proxy, "frigate/snapshots/.mirror/huge.json", b"[" * 60_000_000)
+    done = mirror_for(frigate, moto_proxy).command("fleet")
+    assert done.returncode == 1, done.stderr
+    assert all(f"site-{number:02}" in done.stdout for number in range(20))
+    assert "The answer is longer than" in done.stdout

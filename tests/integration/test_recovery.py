@@ -105,10 +105,40 @@ def test_scopes_leave_the_rest_alone(rclone: Target, frigate: SimulatedFrigate, 
     mirrored(frigate, mirror, 4)
     assert verdict(mirror, "--camera", "yard")["checked"] == 2
     assert verdict(mirror, "--since", "1h")["checked"] == 4
-    assert verdict(mirror, "--since", "2099-01-01")["checked"] == 0
-    wrong = mirror.command("verify", "--since", "yesterday")
+    assert verdict(mirror, "--since", "yesterday")["checked"] == 4
+    assert verdict(mirror, "--since", "2 hours ago", "--until", "2099-01-01")["checked"] == 4
+    wrong = mirror.command("verify", "--since", "soon")
     assert wrong.returncode == 2
-    assert "'yesterday' is no time" in wrong.stderr
+    assert "'soon' is no time" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("scope", "sentence"),
+    [
+        (("--camera", "yadr"), "Nothing is of a camera 'yadr'; known are front-door, yard."),
+        (("--since", "2099-01-01"), "in that time"),
+        (("--since", "2026-02-02", "--until", "2026-02-01"), "no event can be in between"),
+    ],
+)
+def test_nothing_looked_at_is_no_success(
+    rclone: Target,
+    frigate: SimulatedFrigate,
+    mirror_for: MakeMirror,
+    tmp_path: Path,
+    scope: tuple[str, ...],
+    sentence: str,
+) -> None:
+    """A slip in a name or a date is told, by verify and by restore, with the ledger and without."""
+    mirror = mirror_for(frigate, rclone)
+    mirrored(frigate, mirror, 2)
+    alone = mirror_for(frigate, rclone, S3_STATE_DIR=str(tmp_path / "none"))
+    target = ("--to", str(tmp_path / "restored"))
+    for program, command in ((mirror, ("verify",)), (mirror, ("restore", *target)), (alone, ("restore", *target))):
+        done = program.command(*command, *scope)
+        assert done.returncode == 2, done.stdout
+        assert sentence in done.stderr.replace("\n", " ")
+        assert "All that should be" not in done.stdout
+    assert not (tmp_path / "restored").exists()
 
 
 @pytest.mark.parametrize("with_ledger", [True, False], ids=["with the ledger", "from the bucket alone"])

@@ -10,15 +10,15 @@ from frigate_s3_mirror.cli import app
 COMMANDS = (
     "run",
     "status",
-    "retry-failed",
     "doctor",
     "config",
     "verify",
     "restore",
     "rebuild",
-    "iam-policy",
-    "lifecycle",
     "fleet",
+    "lifecycle",
+    "iam-policy",
+    "retry-failed",
 )
 
 

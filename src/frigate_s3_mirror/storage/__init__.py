@@ -1,1 +1,1 @@
-"""The bucket: the only place that knows HTTP to S3, its signatures, and what its answers prove."""
+"""The bucket: requests to S3, their signatures, what its answers prove, listings and metadata. It knows no ledger."""

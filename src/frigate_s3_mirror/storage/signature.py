@@ -22,6 +22,8 @@ class Keys:
 
     access_key: str
     secret_key: str = field(repr=False)
+    session_token: str = field(default="", repr=False)
+    """Of temporary keys."""
 
 
 def canonical_query(parameters: Iterable[tuple[str, str]]) -> str:
@@ -47,9 +49,9 @@ class Signer:
         """
         path, _, query = target.partition("?")
         stamp = f"{now:%Y%m%dT%H%M%SZ}"
-        signed = dict(
-            sorted((name, " ".join(value.split())) for name, value in {**headers, "x-amz-date": stamp}.items())
-        )
+        token = {"x-amz-security-token": self.keys.session_token} if self.keys.session_token else {}
+        given = {**headers, **token, "x-amz-date": stamp}
+        signed = dict(sorted((name, " ".join(value.split())) for name, value in given.items()))
         names = ";".join(signed)
         lines = "".join(f"{name}:{value}\n" for name, value in signed.items())
         request = f"{method}\n{path}\n{query}\n{lines}\n{names}\n{payload_sha256}"

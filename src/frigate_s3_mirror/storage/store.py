@@ -43,7 +43,10 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An object as a listing tells of it; `modified_at` in unix seconds."""
+    """An object as a listing tells of it; `modified_at` in unix seconds, 0 where the server does not say.
+
+    `size_bytes` is -1 where the server does not say.
+    """
 
     key: str
     size_bytes: int
