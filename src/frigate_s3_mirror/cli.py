@@ -18,7 +18,7 @@ from frigate_s3_mirror.command_line import EXIT_CONFIGURATION, fail, settings_or
 from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.ledger_file import FILE_NAME, LedgerError
 from frigate_s3_mirror.lifecycle import State
-from frigate_s3_mirror.logs import logger
+from frigate_s3_mirror.logs import flush, logger
 from frigate_s3_mirror.settings import Settings
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def run(
         fail(str(error), 1)
     try:
         if not once:
-            mirror.observers += companions(loaded.settings, mirror.clock, mirror.api)
+            mirror.observers += companions(loaded.settings, mirror.clock, mirror.api, mirror.health.vital)
             asyncio.run(mirror.run())
             left = int(mirror.is_broken)
         else:
@@ -94,8 +94,10 @@ def run(
             _say_what_is_left(mirror.ledger, mirror.problems)
     finally:
         mirror.close()
-    # All is on disk. A request that hangs in a thread must not hold up the end, as the interpreter's own exit would let it.
-    sys.stdout.flush()
+    # All is on disk. A request that hangs in a thread must not hold up the end, as the interpreter's own exit would let it,
+    # and nor must a log that nobody reads.
+    if flush():
+        sys.stdout.flush()
     os._exit(1 if left else 0)
 
 

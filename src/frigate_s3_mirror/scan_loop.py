@@ -54,6 +54,11 @@ class ScanLoop:
         self._is_ready = False
         self._next_full = self._next_forget = 0.0
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether all of Frigate's table has been compared once."""
+        return self._is_ready
+
     def close(self) -> None:
         """Wait for what is under way."""
         self._pool.shutdown()

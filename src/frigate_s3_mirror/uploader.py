@@ -97,6 +97,7 @@ class Uploader:
     _loop: asyncio.AbstractEventLoop | None = None
     _stopping: bool = False
     _given_up: bool = False
+    _workers: list[threading.Thread] = field(default_factory=list)
     _end: threading.Event = field(default_factory=threading.Event)
     _concurrency: Concurrency = field(init=False)
 
@@ -130,12 +131,23 @@ class Uploader:
         """Whether what it has waits for S3, or for Frigate's files."""
         return self.breaker.circuit is not Circuit.CLOSED or self.files.sentence is not None
 
+    @property
+    def in_flight(self) -> int:
+        """How many uploads are under way."""
+        return self._flying
+
+    @property
+    def dead_workers(self) -> int:
+        """How many of the threads are gone, though nobody asked them to end."""
+        return 0 if self._stopping else sum(not worker.is_alive() for worker in self._workers)
+
     async def run(self) -> None:
         """Upload until `stop`; ends when the last outcome is settled, or the grace is over."""
         self._loop = asyncio.get_running_loop()
         name = "clip" if self.is_for_clips else "upload"
-        for number in range(self.threads):
-            threading.Thread(target=self._work, name=f"{name} {number + 1}", daemon=True).start()
+        for number in range(len(self._workers), self.threads):  # once, however often it is run anew
+            self._workers.append(threading.Thread(target=self._work, name=f"{name} {number + 1}", daemon=True))
+            self._workers[-1].start()
         self.look_again()
         await self._settle_loop()
         if self._refilling is not None:

@@ -10,7 +10,14 @@ from frigate_s3_mirror.documentation import TABLES
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "frigate_s3_mirror"
 LAYERS = [
-    {"runtime.untrusted", "runtime.atomic_write"},
+    {
+        "runtime.untrusted",
+        "runtime.atomic_write",
+        "runtime.line_queue",
+        "runtime.problem_log",
+        "runtime.supervisor",
+        "runtime.ticks",
+    },
     {
         "units",
         "providers",
@@ -32,9 +39,10 @@ LAYERS = [
         "progress_bar",
         "stretches",
         "finding",
+        "sign_of_life",
         "frigate_s3_patcher",
     },
-    {"setting_rules"},
+    {"setting_rules", "unmoved"},
     {"settings", "events", "scope", "s3_errors"},
     {"environment", "frigate_api", "frigate_copy"},
     {"addon_options", "keys", "lifecycle", "sources", "documentation", "policies", "command_line"},
@@ -57,8 +65,8 @@ LAYERS = [
         "live_ledger",
         "clip_scan",
     },
-    {"scan_loop", "clip_loop", "api_clip_feed", "running", "health_watch"},
-    {"api_full_pass"},
+    {"scan_loop", "clip_loop", "api_clip_feed", "running", "overdue"},
+    {"api_full_pass", "health_watch"},
     {"api_loop"},
     {"s3_snapshot_mirror", "status", "verify", "restore", "fleet"},
     {"home_assistant", "announcer", "watchdog"},

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import uvicorn
 
 from frigate_s3_mirror.entries import Outcome
-from frigate_s3_mirror.health import Condition
+from frigate_s3_mirror.health import Condition, Vital
 from frigate_s3_mirror.logs import logger
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.web.app import StatusApp
@@ -22,8 +22,9 @@ _END_SECONDS = 2
 class StatusPage:
     """An onlooker (see observers.Observer) that serves until the service ends."""
 
-    def __init__(self, settings: Settings, address: tuple[str, int]) -> None:
-        self._settings, self._address = settings, address
+    def __init__(self, settings: Settings, address: tuple[str, int], vital: Callable[[], Vital] | None = None) -> None:
+        """`vital` says how the service does at this moment; without it the page tells what other processes can see."""
+        self._settings, self._address, self._vital = settings, address, vital
         self._app: StatusApp | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -80,7 +81,7 @@ class StatusPage:
 
     async def _serve_until_stopped(self, listening: socket.socket) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        self._app = StatusApp(self._settings, self._address[0])
+        self._app = StatusApp(self._settings, self._address[0], self._vital)
         config = uvicorn.Config(
             self._app.build(), http="h11", ws="none", lifespan="off", loop="asyncio", interface="asgi3",
             log_config=None, log_level="critical", access_log=False, server_header=False, date_header=False,
