@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
+import sqlite3
 import sys
 import time
 from collections.abc import Sequence
@@ -134,6 +134,11 @@ def status(
     def look() -> Status:
         try:
             return read_status(settings, time.time())
+        except sqlite3.DatabaseError as error:
+            fail(
+                f"The ledger in {settings.ledger_dir} cannot be read ({error}); the next start of the mirror sets it right.",
+                2,
+            )
         except LedgerError:
             fail(f"There is no ledger in {settings.ledger_dir} yet; start the mirror first, or check S3_STATE_DIR.", 2)
 
@@ -142,7 +147,9 @@ def status(
         return
     seen = look()
     if as_json:
-        typer.echo(json.dumps(seen.to_dict(), indent=2, ensure_ascii=False))
+        from frigate_s3_mirror.terminal import json_text
+
+        typer.echo(json_text(seen.to_dict()))
     else:
         from rich.console import Console
 
@@ -187,7 +194,9 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
     examination = Doctor(os.environ)
     if as_json:
         report = examination.report(list(examination.findings()))
-        typer.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
+        from frigate_s3_mirror.terminal import json_text
+
+        typer.echo(json_text(report.to_dict()))
     else:
         from rich.console import Console
 
@@ -203,6 +212,8 @@ def config() -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from frigate_s3_mirror.terminal import plain
+
     loaded = settings_or_exit()
     table = Table(box=None, padding=(0, 1), header_style="dim")
     table.add_column("variable", no_wrap=True)
@@ -210,7 +221,7 @@ def config() -> None:
     table.add_column("from", style="dim", overflow="fold")
     for name, value in effective(loaded.settings).items():
         origin = loaded.origins[name]
-        table.add_row(name, value, origin, style="dim" if origin == "default" else None)
+        table.add_row(name, plain(value), plain(origin), style="dim" if origin == "default" else None)
     Console(highlight=False).print(table)
 
 

@@ -9,6 +9,7 @@ import typer
 
 from frigate_s3_mirror.environment import Loaded, SettingsError, load
 from frigate_s3_mirror.logs import logger, set_up
+from frigate_s3_mirror.runtime.untrusted import single_line
 
 EXIT_CONFIGURATION = 78
 """The settings are wrong: starting again without changing them is pointless (EX_CONFIG of sysexits.h)."""
@@ -36,7 +37,7 @@ def say(sentence: str) -> None:
     if logger().handlers:
         logger().error("S3 snapshot mirror: %s", sentence)
     else:
-        typer.echo(sentence, err=True)
+        typer.echo(single_line(sentence), err=True)
 
 
 def fail(sentence: str, status: int) -> NoReturn:

@@ -19,9 +19,10 @@ from frigate_s3_mirror.s3_errors import StoreError
 
 SILENT = "SILENT"
 UNREADABLE = "UNREADABLE"
+STARTING = "STARTING"
 _FOLDER = ".mirror"
 _GRACE = 60.0  # seconds beside two intervals, for slow requests and clocks that differ
-_ORDER = (SILENT, UNREADABLE, Health.DOWN, Health.DEGRADED, Health.OK)
+_ORDER = (SILENT, UNREADABLE, Health.DOWN, Health.DEGRADED, STARTING, Health.OK)
 
 
 class Heartbeat(BaseModel):
@@ -40,6 +41,8 @@ class Heartbeat(BaseModel):
     failed: int = 0
     expired: int = 0
     missing_24h: int | None = None
+    starting: bool = False
+    """What was there at its start is not compared and sent yet."""
     last_upload_at: float | None = None
     last_upload_key: str | None = None
 
@@ -50,9 +53,14 @@ class Site:
 
     key: str
     state: str
-    """SILENT, UNREADABLE, or the health that it bears."""
+    """SILENT, UNREADABLE, STARTING, or the health that it bears."""
     said: Heartbeat | None
     reason: str
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nobody needs to look after it."""
+        return self.state in {Health.OK, STARTING}
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values."""
@@ -69,6 +77,8 @@ def judge(key: str, content: bytes, now: float) -> Site:
     silence = now - said.at
     if silence > 2 * said.interval + _GRACE:
         return Site(key, SILENT, said, f"Its last words: {said.health}. {said.reason}".strip())
+    if said.starting and said.health is Health.OK:
+        return Site(key, STARTING, said, "It compares what Frigate has with the bucket, and sends what is missing.")
     return Site(key, said.health, said, said.reason)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from frigate_s3_mirror.command_line import fail, settings_or_exit
+from frigate_s3_mirror.runtime.untrusted import single_line
 from frigate_s3_mirror.scope import Scope
 from frigate_s3_mirror.units import parse_when
 
@@ -55,7 +56,9 @@ def verify(  # options, given by name
     except (LedgerError, FrigateError) as error:
         fail(str(error), 2)
     if as_json:
-        typer.echo(json.dumps(verdict.to_dict(), indent=2, ensure_ascii=False))
+        from frigate_s3_mirror.terminal import json_text
+
+        typer.echo(json_text(verdict.to_dict()))
     else:
         from rich.console import Console
 
@@ -96,7 +99,7 @@ def restore(
     except OSError as error:
         fail(f"{to} cannot be written ({error.strerror}); --to names another folder.", 2)
     for sentence in restored.refused:
-        typer.echo(sentence, err=True)
+        typer.echo(single_line(sentence), err=True)
     typer.echo(
         f"{restored.written} restored to {to}, {restored.already_there} were there already, {len(restored.refused)} not restored."
     )
@@ -188,14 +191,16 @@ def fleet(
         hint = " Reading the fleet lists the bucket: allow s3:ListBucket, see `iam-policy --with-verify`."
         fail(f"{error}{hint if error.status in {401, 403} else ''}", 2)
     if as_json:
-        typer.echo(json.dumps([site.to_dict() for site in sites], indent=2, ensure_ascii=False))
+        from frigate_s3_mirror.terminal import json_text
+
+        typer.echo(json_text([site.to_dict() for site in sites]))
     else:
         from rich.console import Console
 
         from frigate_s3_mirror.fleet_view import render
 
         Console(highlight=False).print(render(sites, now))
-    raise typer.Exit(0 if all(site.state == "OK" for site in sites) else 1)
+    raise typer.Exit(0 if all(site.is_well for site in sites) else 1)
 
 
 def _scope(since: str | None, until: str | None, camera: str | None, label: str | None) -> Scope:

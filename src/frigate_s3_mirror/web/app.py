@@ -233,7 +233,7 @@ class StatusApp:
 
         def read() -> dict[str, Any]:
             with self._catalogue() as catalogue:
-                return {"groups": catalogue.problems()}
+                return {"groups": catalogue.problems(self._vital().waits_for if self._vital is not None else None)}
 
         return self._page("problems.html", request, tried=request.query_params.get("tried"), **await run_sync(read))
 
