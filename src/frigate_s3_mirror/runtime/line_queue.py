@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 MOST_CHARACTERS = 2_000_000
 """Held while nobody reads: some fifteen thousand lines. The writer may hold as much again in its hands."""
@@ -16,6 +17,14 @@ _LOOK = 0.001  # seconds between two looks of `flush`
 
 Write = Callable[[str], None]
 """Writes text and returns when it is out, however long that takes. Raises OSError or ValueError when it cannot."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    text: str
+    lines: int
+    gaps: int
+    """Dropped lines of which the text tells."""
 
 
 class LineQueue:
@@ -28,7 +37,8 @@ class LineQueue:
         self._write, self._describe_gap, self._most = write, describe_gap, most
         self.dropped = 0
         """Lines that nobody will ever read, since the start."""
-        self._untold = 0
+        self._untold = self._gaps = self._gap_lines = 0
+        """Dropped lines of which no line tells yet; those of which lines in the queue tell; and how many such lines."""
         self._lines: list[str] = []
         self._size = 0
         self._lock = threading.Lock()
@@ -73,31 +83,35 @@ class LineQueue:
 
     def _append_gap(self) -> None:
         gap = self._describe_gap(self._untold)
-        self._untold = 0
+        self._gaps, self._gap_lines, self._untold = self._gaps + self._untold, self._gap_lines + 1, 0
         self._lines.append(gap)
         self._size += len(gap)
 
     def _run(self) -> None:
         while True:
             self._wake.acquire()
-            while text := self._take():
+            while batch := self._take():
                 self._busy_since = time.monotonic()
                 try:
-                    self._write(text)
+                    self._write(batch.text)
                     self._is_failing = False
                 except Exception:  # noqa: BLE001  # nobody reads any more, or the file's disk is full: nowhere to tell it
                     self._is_failing = True
                     with self._lock:
-                        self.dropped += text.count("\n")
-                        self._untold += text.count("\n")
+                        self.dropped += batch.lines
+                        self._untold += batch.lines + batch.gaps
                 finally:
                     self._busy_since = None
 
-    def _take(self) -> str:
-        """All that waits, as one text; "" when there is nothing."""
+    def _take(self) -> _Batch | None:
+        """All that waits."""
         with self._lock:
             if not self._lines and self._untold and not self._is_failing:
                 self._append_gap()
             self._is_idle = not self._lines
+            if self._is_idle:
+                return None
             lines, self._lines, self._size = self._lines, [], 0
-        return "".join(f"{line}\n" for line in lines)
+            count, gaps = len(lines) - self._gap_lines, self._gaps
+            self._gaps = self._gap_lines = 0
+        return _Batch("".join(f"{line}\n" for line in lines), count, gaps)
