@@ -26,7 +26,7 @@ from frigate_s3_mirror.logs import is_stuck, logger
 from frigate_s3_mirror.observers import Observer, tell_all
 from frigate_s3_mirror.overdue import OverdueScan, filter_problem
 from frigate_s3_mirror.reports import Prove
-from frigate_s3_mirror.retry import Circuit, ErrorClass
+from frigate_s3_mirror.retry import ErrorClass
 from frigate_s3_mirror.runtime.problem_log import ProblemLog
 from frigate_s3_mirror.runtime.ticks import Ticks
 from frigate_s3_mirror.settings import Settings
@@ -75,6 +75,7 @@ class HealthWatch:
         self._since = self._started_at = clock.now()
         self._proved_at: float | None = None
         self._said_at = float("-inf")
+        self._logged: Health | None = None
         self._filter_problem: str | None = None
         self._folder_problem: str | None = None
         self._ledger_problem: str | None = None
@@ -100,7 +101,7 @@ class HealthWatch:
 
     def _waits_for(self) -> str | None:
         """Why all pictures wait: S3 takes nothing now."""
-        return None if self._pictures.breaker.circuit is Circuit.CLOSED else self._pictures.problem
+        return self._pictures.problem
 
     def _facts(self, *, if_s3_takes_this: bool) -> Facts:
         monotonic = self._clock.monotonic()
@@ -176,13 +177,22 @@ class HealthWatch:
         if condition.health is not self._condition.health:
             self._since = self._clock.now()
             self.on_change(condition.health)
-            waiting = self._pictures.last_success_at is None and self._pictures.problem is None
-            if not quiet and not (waiting and condition.health is Health.DEGRADED):
-                logger().info("%s", f"S3 snapshot mirror health={condition.health} {condition.reason}".rstrip())
+        self._log(condition, quiet=quiet)
         self._condition = condition
         tell_all(self._observers, lambda observer: observer.health_changed(condition, self._since))
         self._has_changed.set()
         await self._give_sign(even_if_fresh=True)
+
+    def _log(self, condition: Condition, *, quiet: bool) -> None:
+        """Another word is told; that S3 has taken nothing yet is none."""
+        has_begun = self._pictures.last_success_at is not None or self._pictures.problem is not None
+        if (
+            not quiet
+            and condition.health is not self._logged
+            and (has_begun or condition.health is not Health.DEGRADED)
+        ):
+            self._logged = condition.health
+            logger().info("%s", f"S3 snapshot mirror health={condition.health} {condition.reason}".rstrip())
 
     async def after_heartbeat(self) -> None:
         """`status` tells from a fact when S3 last answered an idle service; onlookers hear of the answer itself."""

@@ -119,12 +119,12 @@ def _not_running(facts: dict[str, Any]) -> _Word:
 
 def _last_word(lock: Path, facts: dict[str, Any], now: float) -> _Word:
     """What the service said last, unless that is too old to say anything about now."""
-    said, noted = sign_of_life.read(lock), _noted(facts)
-    newest = max(filter(None, (said, noted)), key=lambda sign: sign.at, default=None)
-    if newest is not None and newest.is_fresh(now):
-        return _Word(newest.health, newest.reason, newest.health_since, newest.all_wait)
+    signs = [sign for sign in (sign_of_life.read(lock), _noted(facts)) if sign is not None]
+    fresh = next((sign for sign in signs if sign.is_fresh(now)), None)
+    if fresh is not None:
+        return _Word(fresh.health, fresh.reason, fresh.health_since, fresh.all_wait)
     began = facts.get("started_at")
-    heard = max(newest.at if newest else 0.0, began if isinstance(began, int | float) else 0.0)
+    heard = max([sign.at for sign in signs] + ([began] if isinstance(began, int | float) else [0.0]))
     if abs(now - heard) <= sign_of_life.OLDEST_SECONDS:
         return _Word(Health.DEGRADED.value, "Starting. Nothing to do yet.", heard)
     silence = format_duration(max(0.0, now - heard)) if heard else "a long time"

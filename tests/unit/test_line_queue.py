@@ -190,9 +190,7 @@ def test_a_pipe_that_does_not_block_loses_nothing() -> None:
 
 
 def test_a_reader_that_closes_its_end_is_no_end_of_the_program() -> None:
-    child = process(
-        "time.sleep(0.2)\nfor n in range(2000): logger().info('x' * 100)\nflush()\nos._exit(7)"
-    )
+    child = process("time.sleep(0.2)\nfor n in range(2000): logger().info('x' * 100)\nflush()\nos._exit(7)")
     assert child.stdout is not None
     assert child.stderr is not None
     child.stdout.close()
