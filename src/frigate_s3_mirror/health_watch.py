@@ -171,13 +171,13 @@ class HealthWatch:
         """Keep the health for `status`, and tell of each change."""
         self._folder_problem = await asyncio.to_thread(self._find_folder_problem)
         condition = self.condition()
+        self._log(condition, quiet=quiet)
         if condition == self._condition:
             await self._give_sign(even_if_fresh=False)
             return
         if condition.health is not self._condition.health:
             self._since = self._clock.now()
             self.on_change(condition.health)
-        self._log(condition, quiet=quiet)
         self._condition = condition
         tell_all(self._observers, lambda observer: observer.health_changed(condition, self._since))
         self._has_changed.set()
