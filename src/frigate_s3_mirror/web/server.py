@@ -13,10 +13,12 @@ import uvicorn
 from frigate_s3_mirror.entries import Outcome
 from frigate_s3_mirror.health import Condition, Vital
 from frigate_s3_mirror.logs import logger
+from frigate_s3_mirror.runtime.problem_log import ProblemLog
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.web.app import StatusApp
 
 _END_SECONDS = 2
+_PORT_SECONDS = 60.0  # between two tries of a port that is taken
 
 
 class StatusPage:
@@ -47,22 +49,23 @@ class StatusPage:
         """The page reads this, too."""
 
     async def regularly(self) -> None:
-        """Serve; a port that is taken is told, and the mirror goes on without the page."""
-        host, port = self._address
-        try:
-            listening = _listen(host, port)
-        except OSError as error:
-            logger().warning(
-                "S3 snapshot mirror: the status page cannot listen on %s (%s); S3_STATUS_LISTEN chooses another address, or off",
-                self._settings.status_listen, error.strerror or error,
-            )  # fmt: skip
-            return
+        """Serve; a port that is taken is told, and tried again until it is free. Raises when the page's thread ends."""
+        host, _ = self._address
+        listening = await self._listening()
         shown = f"[{host}]" if ":" in host else host
         logger().info("S3 snapshot mirror status page: http://%s:%d/", shown, listening.getsockname()[1])
-        thread = threading.Thread(target=self._serve, args=(listening,), name="status page", daemon=True)
+        ended, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._is_ready.clear()
+
+        def tell() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, too
+                loop.call_soon_threadsafe(ended.set)
+
+        thread = threading.Thread(target=self._serve, args=(listening, tell), name="status page", daemon=True)
         thread.start()
         try:
-            await asyncio.Event().wait()
+            await ended.wait()
+            raise RuntimeError("the status page's thread has ended")
         finally:
             self._is_ready.wait(_END_SECONDS)
             if self._loop is not None and self._stop is not None and self._app is not None:
@@ -71,13 +74,29 @@ class StatusPage:
                     self._loop.call_soon_threadsafe(self._stop.set)
             thread.join(_END_SECONDS)
 
-    def _serve(self, listening: socket.socket) -> None:
+    async def _listening(self) -> socket.socket:
+        where = self._settings.status_listen.replace("%", "%%")
+        problem = ProblemLog(
+            logger(),
+            f"S3 snapshot mirror: the status page cannot listen on {where} (%s); "
+            "S3_STATUS_LISTEN chooses another address, or off",
+        )
+        while True:
+            try:
+                return _listen(*self._address)
+            except OSError as error:
+                problem.report(error.strerror or str(error))
+            await asyncio.sleep(_PORT_SECONDS)
+
+    def _serve(self, listening: socket.socket, has_ended: Callable[[], None]) -> None:
         try:
             asyncio.run(self._serve_until_stopped(listening))
         except Exception:  # noqa: BLE001  # outermost frame of the thread
-            logger().exception("S3 snapshot mirror goes on without its status page")
+            logger().exception("S3 snapshot mirror: the status page failed")
         finally:
+            listening.close()
             self._is_ready.set()
+            has_ended()
 
     async def _serve_until_stopped(self, listening: socket.socket) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
