@@ -20,6 +20,7 @@ from frigate_s3_mirror.discovery import Discovery
 from frigate_s3_mirror.events import Filters, FrigateError
 from frigate_s3_mirror.frigate_access import FrigateAccess
 from frigate_s3_mirror.health import MISSING_SECONDS, Condition, Facts, Health, Lane, Vital, judge_health
+from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger_thread import LedgerThread
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.logs import is_stuck, logger
@@ -245,13 +246,16 @@ class HealthWatch:
         if self._pictures.problem is not None or self._discovery.problem is not None:
             self._missing.begin_anew()
             return
-        now = self._clock.now()
-        count = partial(self._overdue.count, self._missing.mark, now, MISSING_SECONDS, self._wanted)
-        found = await asyncio.to_thread(count)
-        self._missing.see(found.upto_mark, found.total, now - MISSING_SECONDS, self._clock.monotonic())
+        if Kind.SNAPSHOT in self._settings.picture_kinds:
+            await self._count_missing(self._clock.now())
         if self._settings.cameras or self._settings.labels:
             unwanted = await asyncio.to_thread(self._overdue.unwanted, self._wanted)
             self._filter_problem = filter_problem(unwanted, self._settings.cameras, self._settings.labels)
+
+    async def _count_missing(self, now: float) -> None:
+        count = partial(self._overdue.count, self._missing.mark, now, MISSING_SECONDS, self._wanted)
+        found = await asyncio.to_thread(count)
+        self._missing.see(found.upto_mark, found.total, now - MISSING_SECONDS, self._clock.monotonic())
 
     def _find_folder_problem(self) -> str | None:
         """What is wrong with Frigate's folders, as far as they are used."""
