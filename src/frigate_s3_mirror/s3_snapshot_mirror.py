@@ -410,7 +410,6 @@ class Mirror:
         for lane in self.lanes:
             lane.look_again()
         self._end.look_for_parent()
-        await self.health.note()
         await self._spool_backlog()
 
     def _is_first_copy_done(self) -> bool:

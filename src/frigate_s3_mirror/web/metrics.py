@@ -135,7 +135,7 @@ class _RunCollector(Collector):
         return []
 
     def collect(self) -> Iterable[Metric]:
-        """How often loops were started anew, and how many lines of the log nobody read."""
+        """How often loops were started anew, and how many lines of the log nobody read; nothing while there is none."""
         restarts = CounterMetricFamily(
             f"{_NAMESPACE}_restarts", "Loops of the service that failed and were started anew.", labels=["loop"]
         )
@@ -143,7 +143,8 @@ class _RunCollector(Collector):
             restarts.add_metric([loop], count)
         yield restarts
         dropped = CounterMetricFamily(f"{_NAMESPACE}_log_lines_dropped", "Log lines that nobody read in time.")
-        dropped.add_metric([], dropped_lines())
+        if count := dropped_lines():
+            dropped.add_metric([], count)
         yield dropped
 
 
