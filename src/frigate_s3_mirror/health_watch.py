@@ -39,6 +39,7 @@ _STARTING = Condition(Health.DEGRADED, "Starting. Nothing to do yet.")
 _LOOK_SECONDS = 5.0
 """Between two looks at what lies in memory, at most."""
 _MEASURE_SECONDS = 30.0
+_MEASURE_AT_LEAST_SECONDS = 240.0
 _MEASURE_SHARE = 20.0
 """Counting in a large ledger takes a while; it shall never be more than a twentieth of the time."""
 
@@ -144,7 +145,8 @@ class HealthWatch:
             began = self._clock.monotonic()
             await self._measure()
             self._ticks.tick("health measurement")
-            await asyncio.sleep(max(_MEASURE_SECONDS, _MEASURE_SHARE * (self._clock.monotonic() - began)))
+            pause = _MEASURE_SHARE * (self._clock.monotonic() - began)
+            await asyncio.sleep(min(max(_MEASURE_SECONDS, pause), _MEASURE_AT_LEAST_SECONDS))
 
     async def keep(self) -> None:
         """Write health to the ledger when it changed and every minute: so it shows whether that can be written at all."""

@@ -77,6 +77,7 @@ class End:
 
     def __init__(self) -> None:
         self._asked = asyncio.Event()
+        self._insisting: threading.Timer | None = None
         self._was_told = False
         """One of the signals came that, when it comes again, means at once."""
 
@@ -95,9 +96,14 @@ class End:
 
     def insist_after(self, seconds: float) -> None:
         """End the process this much later, whatever then still hangs: a disk, a thread, a log that nobody reads."""
-        timer = threading.Timer(seconds, _end_at_once)
-        timer.daemon = True
-        timer.start()
+        self._insisting = threading.Timer(seconds, _end_at_once)
+        self._insisting.daemon = True
+        self._insisting.start()
+
+    def is_done(self) -> None:
+        """All has ended in order; nobody needs to insist."""
+        if self._insisting is not None:
+            self._insisting.cancel()
 
     def listen(self) -> None:
         """Hear signals, and the pipe that the patch in Frigate's process holds open."""

@@ -194,6 +194,7 @@ class Mirror:
                     self.ledger.note(stopped_at=self.clock.now())
             self._lock.release()
         self.ledger.close()
+        self._end.is_done()
 
     async def run(self) -> None:
         """Mirror until SIGTERM, SIGINT, or the end of the parent; returns after an orderly stop."""
@@ -364,6 +365,8 @@ class Mirror:
 
     async def _record(self, entries: Sequence[Entry], urgent: bool) -> int:  # noqa: FBT001
         """Discovered entries go into the ledger first, then to the uploader."""
+        if not urgent and entries and entries[0].kind is not Kind.CLIP:
+            self._ticks.tick("scan")  # a page of a large table
         try:
             taken: list[Entry] = await self._calls.call(self.ledger.record, entries, self.clock.now())
         except sqlite3.OperationalError as error:

@@ -36,7 +36,7 @@ def render(status: Status, now: float) -> RenderableType:
     if status.failures:
         parts += ["", Text("Not in the bucket", "bold red"), _problems(status.failures)]
     if status.waiting:
-        parts += ["", Text("Waiting, tried before", "bold yellow"), _problems(status.waiting[:5])]
+        parts += ["", Text("Waiting after an error", "bold yellow"), _problems(status.waiting[:5])]
     return Padding(Group(*parts), (0, 1))
 
 
@@ -80,7 +80,7 @@ def _progress(status: Status, now: float) -> Text:
     answered = "never yet"
     if status.s3_answered_at is not None:
         answered = f"{format_duration(max(0.0, now - status.s3_answered_at))} ago"
-    text = Text(f"Backlog {status.backlog:,}, lag {lag}, tried before {status.retrying:,}\n")
+    text = Text(f"Backlog {status.backlog:,}, lag {lag}, after an error {status.retrying:,}\n")
     if status.clips is not None:
         text.append(f"{_clips(status.clips)}\n")
     if status.in_progress:

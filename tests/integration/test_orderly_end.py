@@ -16,7 +16,7 @@ import pytest
 from conftest import MakeMirror, RunningMirror, WatchedTarget, ended, started
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from frigate_s3_mirror.lifetime import ENDING, IGNORED
-from oracles import conserved
+from oracles import FULL, conserved
 from recording_proxy import Fault, FaultKind
 from servers import Target
 
@@ -27,7 +27,7 @@ def frigate(tmp_path: Path) -> Iterator[SimulatedFrigate]:
         yield simulated
 
 
-@pytest.mark.parametrize("name", ENDING)
+@pytest.mark.parametrize("name", ENDING if FULL else ("SIGTERM", "SIGHUP", "SIGQUIT"))
 def test_a_signal_that_ends_lets_uploads_in_flight_finish(
     name: str, rclone_proxy: WatchedTarget, frigate: SimulatedFrigate, mirror_for: MakeMirror
 ) -> None:
