@@ -14,14 +14,14 @@ RUN site=$(/opt/mirror/bin/python -c 'import sysconfig; print(sysconfig.get_path
 
 FROM python:3.13-slim-bookworm
 COPY --from=build /opt/mirror /opt/mirror
+COPY deploy/healthcheck.sh /opt/mirror/healthcheck.sh
 # A user of its own; the root file system may be read-only, only the volume is written.
 RUN useradd --system --uid 10001 --home-dir /state --create-home --shell /usr/sbin/nologin mirror
 USER 10001
 ENV PATH=/opt/mirror/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 S3_STATE_DIR=/state
 VOLUME /state
 STOPSIGNAL SIGTERM
-# 2 means that the service does not run or cannot see Frigate; a degraded one waits for S3 and must not be restarted.
-HEALTHCHECK --interval=60s --timeout=15s --start-period=60s --retries=3 \
-    CMD ["sh", "-c", "frigate-s3-mirror status >/dev/null; test $? -lt 2"]
+# Fails when the service hangs or cannot see Frigate; a degraded one waits for S3 and must not be restarted.
+HEALTHCHECK --interval=60s --timeout=15s --start-period=60s --retries=3 CMD ["sh", "/opt/mirror/healthcheck.sh"]
 ENTRYPOINT ["frigate-s3-mirror"]
 CMD ["run"]

@@ -19,7 +19,7 @@ check: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/shellcheck *.sh scripts/frigate-s3-mirror .ci/run
+	$(BIN)/shellcheck *.sh deploy/*.sh scripts/frigate-s3-mirror .ci/run
 	@if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Dockerfile deploy/home-assistant/Dockerfile; else echo "hadolint: no package for this machine, skipped"; fi
 
 unit integration: $(VENV)/ready

@@ -25,7 +25,7 @@ from frigate_s3_mirror.addon_options import (
 )
 from frigate_s3_mirror.command_line import EXIT_CONFIGURATION, say
 from frigate_s3_mirror.environment import SettingsError, load
-from frigate_s3_mirror.logs import logger, set_up
+from frigate_s3_mirror.logs import flush, logger, set_up
 from frigate_s3_mirror.setting_rules import reason
 
 DATA = Path("/data")
@@ -57,6 +57,7 @@ def start(arguments: Sequence[str], environ: Mapping[str, str], data: Path, supe
     if as_service:
         set_up(settings.log_level, as_json=settings.log_format == "json")
     logger().info("S3 snapshot mirror: %s", news)
+    flush()
     # In place of this process: it keeps the process id to which the container's signals go.
     os.execve(sys.executable, [sys.executable, "-m", "frigate_s3_mirror", *arguments], made)  # noqa: S606
 

@@ -62,6 +62,8 @@ class ApiLoop:
         """Called when it answers again."""
         self.on_rows: Callable[[], object] = _nobody
         """Called when rows are new or different."""
+        self.on_round: Callable[[], object] = _nobody
+        """Called after each round that went well."""
         self._is_met = False
         self._is_listening = self._was_listening = False
         self._expected = ExpectedRows()
@@ -139,6 +141,7 @@ class ApiLoop:
             await self._look(self._clock.monotonic())
             if self.problem is not None:
                 await self._well()
+            self.on_round()
             return self._rest(self._clock.monotonic())
         except LoginRefusedError as error:
             self._fail(error)

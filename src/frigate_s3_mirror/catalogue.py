@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from frigate_s3_mirror.advice import must_act
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger import REASON, Ledger
@@ -24,6 +25,7 @@ _COLUMNS = (
     "size_bytes, sha256, etag, attempts, last_error, event"
 )
 _BEGAN = "coalesce(start_time, happened_at)"
+_WHY = f"CASE WHEN state = 'pending' AND :waits IS NOT NULL THEN :waits ELSE {REASON} END"
 _PICTURE = Kind.SNAPSHOT.value
 _EXAMPLES = 5
 _SEARCHED = 200
@@ -95,6 +97,8 @@ class Group:
     """Of the newest few."""
     events: int
     """How many events they are of: a clip has many entries."""
+    must_act: bool = False
+    """They wait, or were given up, until a person changes something."""
 
 
 class Catalogue:
@@ -156,21 +160,28 @@ class Catalogue:
         starts = range(first, int(now) + 1, bucket_seconds)
         return [Bucket(float(start), *found.get(start, (0, 0))) for start in starts]
 
-    def problems(self) -> list[Group]:
-        """What is failed, lost, or waiting after a failure, the most frequent reason first within each state."""
-        sql = f"""SELECT state, {REASON}, count(*), max(happened_at), count(DISTINCT event_id) FROM object
-                  WHERE state IN ('failed', 'expired') OR (state = 'pending' AND last_error IS NOT NULL)
+    def problems(self, waits_for: str | None = None) -> list[Group]:
+        """What is failed, lost, or waiting after a failure, the most frequent reason first within each state.
+
+        `waits_for`: why S3 as a whole takes nothing now. Then all that is pending waits for that, tried or not.
+        """
+        sql = f"""SELECT state, {_WHY}, count(*), max(happened_at), count(DISTINCT event_id) FROM object
+                  WHERE state IN ('failed', 'expired') OR (state = 'pending' AND (last_error IS NOT NULL OR :waits IS NOT NULL))
                   GROUP BY 1, 2 ORDER BY 3 DESC LIMIT 200"""  # noqa: S608
         groups = [
-            Group(State(state), reason, count, newest, self._examples(state, reason), events)
-            for state, reason, count, newest, events in self._connection.execute(sql).fetchall()
-        ]
+            Group(
+                State(state), reason, count, newest, self._examples(state, reason, waits_for), events,
+                must_act=state == State.FAILED or (state == State.PENDING and must_act(reason)),
+            )
+            for state, reason, count, newest, events in self._connection.execute(sql, {"waits": waits_for}).fetchall()
+        ]  # fmt: skip
         order = [State.FAILED, State.EXPIRED, State.PENDING]
         return sorted(groups, key=lambda group: order.index(group.state))
 
-    def _examples(self, state: str, reason: str) -> tuple[str, ...]:
-        sql = f"SELECT event_id FROM object WHERE state = ? AND {REASON} = ? ORDER BY happened_at DESC LIMIT ?"  # noqa: S608
-        rows = self._connection.execute(sql, (state, reason, _SEARCHED))
+    def _examples(self, state: str, reason: str, waits_for: str | None) -> tuple[str, ...]:
+        sql = f"SELECT event_id FROM object WHERE state = :state AND {_WHY} = :reason ORDER BY happened_at DESC LIMIT :most"  # noqa: S608
+        values = {"state": state, "reason": reason, "waits": waits_for, "most": _SEARCHED}
+        rows = self._connection.execute(sql, values)
         return tuple(dict.fromkeys(row[0] for row in rows))[:_EXAMPLES]
 
 

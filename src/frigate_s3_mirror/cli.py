@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import sys
@@ -18,7 +17,7 @@ from frigate_s3_mirror.command_line import EXIT_CONFIGURATION, Commands, fail, s
 from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.ledger_file import LedgerError
 from frigate_s3_mirror.lifecycle import State
-from frigate_s3_mirror.logs import logger
+from frigate_s3_mirror.logs import flush, logger
 
 if TYPE_CHECKING:
     from frigate_s3_mirror.s3_snapshot_mirror import Mirror
@@ -84,7 +83,7 @@ def run(
         fail(str(error), 1)
     try:
         if not once:
-            mirror.observers += companions(loaded.settings, mirror.clock, mirror.api)
+            mirror.observers += companions(loaded.settings, mirror.clock, mirror.api, mirror.health.vital)
             asyncio.run(mirror.run())
             left = int(mirror.is_broken)
         else:
@@ -93,8 +92,10 @@ def run(
             _say_what_is_left(mirror.ledger, mirror.problems)
     finally:
         mirror.close()
-    # All is on disk. A request that hangs in a thread must not hold up the end, as the interpreter's own exit would let it.
-    sys.stdout.flush()
+    # All is on disk. A request that hangs in a thread must not hold up the end, as the interpreter's own exit would let it,
+    # and nor must a log that nobody reads.
+    if flush():
+        sys.stdout.flush()
     os._exit(1 if left else 0)
 
 
@@ -139,7 +140,9 @@ def status(
         return
     seen = look()
     if as_json:
-        typer.echo(json.dumps(seen.to_dict(), indent=2, ensure_ascii=False))
+        from frigate_s3_mirror.terminal import json_text
+
+        typer.echo(json_text(seen.to_dict()))
     else:
         from rich.console import Console
 
@@ -188,7 +191,9 @@ def doctor(
     examination = Doctor(os.environ, send_test=send_test)
     if as_json:
         report = examination.report(list(examination.findings()))
-        typer.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
+        from frigate_s3_mirror.terminal import json_text
+
+        typer.echo(json_text(report.to_dict()))
     else:
         from rich.console import Console
 
@@ -208,6 +213,7 @@ def config() -> None:
     from rich.table import Table
 
     from frigate_s3_mirror.config.spelling import effective
+    from frigate_s3_mirror.terminal import plain
 
     loaded = settings_or_exit()
     table = Table(box=None, padding=(0, 1), header_style="dim")
@@ -216,7 +222,7 @@ def config() -> None:
     table.add_column("from", style="dim", overflow="fold")
     for name, value in effective(loaded.settings).items():
         origin = loaded.origins[name]
-        table.add_row(name, value, origin, style="dim" if origin == "default" else None)
+        table.add_row(name, plain(value), plain(origin), style="dim" if origin == "default" else None)
     Console(highlight=False).print(table)
 
 

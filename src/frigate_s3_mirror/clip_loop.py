@@ -30,6 +30,8 @@ class ClipLoop:
         self._pool = ThreadPoolExecutor(1, "clip scan")
         self._next_full = self._next_look = 0.0
         self._problem: str | None = None
+        self.on_round: Callable[[], object] = lambda: None
+        """Called after each round that went well."""
         self._is_told = False
 
     def close(self) -> None:
@@ -47,6 +49,7 @@ class ClipLoop:
             try:
                 await self._look(self._clock.monotonic())
                 self._problem = None
+                self.on_round()
             except FrigateError as error:
                 self._tell(str(error))
             except Exception:  # noqa: BLE001  # outermost frame of the loop: told, and the next round tries again

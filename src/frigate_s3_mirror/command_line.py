@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from frigate_s3_mirror.environment import Loaded, SettingsError, load
 from frigate_s3_mirror.logs import logger, set_up
+from frigate_s3_mirror.runtime.untrusted import single_line
 
 EXIT_CONFIGURATION = 78
 """The settings are wrong: starting again without changing them is pointless (EX_CONFIG of sysexits.h)."""
@@ -59,7 +60,7 @@ def say(sentence: str) -> None:
     if logger().handlers:
         logger().error("S3 snapshot mirror: %s", sentence)
     else:
-        typer.echo(sentence, err=True)
+        typer.echo(single_line(sentence), err=True)
 
 
 def fail(sentence: str, status: int) -> NoReturn:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.filter_check import FilterWatch
+from frigate_s3_mirror.health import Vital
 from frigate_s3_mirror.ledger_file import FILE_NAME
 from frigate_s3_mirror.observers import Observer
 from frigate_s3_mirror.settings import Settings
@@ -17,20 +18,22 @@ if TYPE_CHECKING:
     from frigate_s3_mirror.live import LivePictures
 
 
-def companions(settings: Settings, clock: Clock, api: ApiLoop | None = None) -> list[Observer]:
-    """The onlookers of a running service; `api` is its eye where that is Frigate's API."""
+def companions(
+    settings: Settings, clock: Clock, api: ApiLoop | None = None, vital: Callable[[], Vital] | None = None
+) -> list[Observer]:
+    """The onlookers of a running service; `api` is its eye where that is Frigate's API, `vital` says how it does now."""
     found: list[Observer] = []
     tell: Callable[[str, str], object] = _nobody
     if settings.status_address is not None:
         from frigate_s3_mirror.web.server import StatusPage
 
-        page = StatusPage(settings, settings.status_address)
+        page = StatusPage(settings, settings.status_address, vital)
         found.append(page)
         tell = page.live_picture
     if settings.mqtt_url is not None:
         from frigate_s3_mirror.mqtt import HomeAssistantLink
 
-        found.append(HomeAssistantLink(settings, clock))
+        found.append(HomeAssistantLink(settings, clock, vital))
     if settings.notify_url is not None:
         from frigate_s3_mirror.notify import Notifier
 

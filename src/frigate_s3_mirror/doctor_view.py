@@ -8,6 +8,7 @@ from rich.text import Text
 
 from frigate_s3_mirror.doctor import Doctor, Report
 from frigate_s3_mirror.finding import Finding, Verdict
+from frigate_s3_mirror.terminal import plain
 
 _STYLES = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "bold red", Verdict.SKIPPED: "dim"}
 _MARKS = {Verdict.OK: "✓", Verdict.WARNING: "!", Verdict.FAILED: "✗", Verdict.SKIPPED: "-"}
@@ -38,11 +39,11 @@ def line(finding: Finding, *, ascii_only: bool = False) -> RenderableType:
     table.add_column(overflow="fold")
     is_dim = finding.verdict is Verdict.SKIPPED
     table.add_row(
-        Text(marks[finding.verdict], style), Text(finding.name, style), Text(finding.seen, "dim" if is_dim else "")
+        Text(marks[finding.verdict], style), Text(finding.name, style), plain(finding.seen, "dim" if is_dim else "")
     )
     if finding.fix:
         fix = Table.grid(padding=(0, 1))
-        fix.add_row(Text("->" if ascii_only else "→", style), Text(finding.fix, "bold"))
+        fix.add_row(Text("->" if ascii_only else "→", style), plain(finding.fix, "bold"))
         table.add_row("", "", fix)
     return table
 
@@ -61,4 +62,4 @@ def summary(report: Report) -> Text:
         if counts[verdict]:
             plural = "s" if verdict is Verdict.WARNING and counts[verdict] > 1 else ""
             text.append(", " if text else "").append(f"{counts[verdict]} {word}{plural}", _STYLES[verdict])
-    return text.append(f". {report.next_step}")
+    return text.append(". ").append(plain(report.next_step))

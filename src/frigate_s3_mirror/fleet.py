@@ -60,6 +60,8 @@ class Heartbeat:
     failed: int = 0
     expired: int = 0
     missing_24h: int | None = None
+    starting: bool = False
+    """What was there at its start is not compared and sent yet."""
     last_upload_at: float | None = None
     last_upload_key: str | None = None
 

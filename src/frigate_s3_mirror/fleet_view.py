@@ -7,10 +7,10 @@ from rich.table import Table
 from rich.text import Text
 
 from frigate_s3_mirror.fleet import Site
-from frigate_s3_mirror.runtime.untrusted import single_line
+from frigate_s3_mirror.terminal import plain
 from frigate_s3_mirror.units import format_duration
 
-_COLOURS = {"OK": "bold green", "STARTING": "bold green", "DEGRADED": "bold yellow"}
+_COLOURS = {"OK": "bold green", "DEGRADED": "bold yellow", "STARTING": "bold cyan"}
 
 
 def render(sites: list[Site], now: float) -> RenderableType:
@@ -31,7 +31,7 @@ def render(sites: list[Site], now: float) -> RenderableType:
     why.add_column(style="bold", overflow="fold", max_width=20)
     why.add_column(overflow="fold")
     for site in unwell:
-        why.add_row(Text(_name(site)), Text(single_line(site.reason)))
+        why.add_row(plain(_name(site)), plain(site.reason))
     return Group(table, "", why)
 
 
@@ -39,16 +39,16 @@ def _row(site: Site, now: float) -> list[Text]:
     said = site.said
     state = Text(site.state, _COLOURS.get(site.state, "bold red"))
     if said is None:
-        return [Text(_name(site)), state]
+        return [plain(_name(site)), state]
     missing = "?" if said.missing_24h is None else f"{said.missing_24h:,}"
     return [
-        Text(said.site), state, Text(_ago(site.heard_at, now)), Text(f"{said.backlog:,}"),
-        Text(missing, "bold red" if said.missing_24h else ""), Text(_ago(said.last_upload_at, now)), Text(said.version),
+        plain(said.site), state, Text(_ago(site.heard_at, now)), Text(f"{said.backlog:,}"),
+        Text(missing, "bold red" if said.missing_24h else ""), Text(_ago(said.last_upload_at, now)), plain(said.version),
     ]  # fmt: skip
 
 
 def _name(site: Site) -> str:
-    return site.said.site if site.said else single_line(site.key)
+    return site.said.site if site.said else site.key
 
 
 def _ago(at: float | None, now: float) -> str:

@@ -130,13 +130,23 @@ class FrigateMessages:
         self._settings, self._hinted = settings, hinted
         prefix = settings.frigate_mqtt_topic.rstrip("/")
         self._topic, self._presence = f"{prefix}/events", f"{prefix}/available"
-        self._link = BrokerLink(
-            settings, clock, "frigate_s3_mirror_live", self._connected, self._heard, purpose="Frigate's events"
-        )
-        self._link.on_lost = lambda: self._tell_listening(is_listening=False)
+        self._clock = clock
+        self._link = self._new_link()
         self._filters = Filters(settings.cameras, settings.labels)
         self._newest: dict[str, float | None] = {}
         """When the best picture of a running event was taken, as far as that was heard; also of unwanted events."""
+
+    def _new_link(self) -> BrokerLink:
+        link = BrokerLink(
+            self._settings,
+            self._clock,
+            "frigate_s3_mirror_live",
+            self._connected,
+            self._heard,
+            purpose="Frigate's events",
+        )
+        link.on_lost = lambda: self._tell_listening(is_listening=False)
+        return link
 
     def settled(self, outcomes: Sequence[Outcome]) -> None:
         """Nothing to do."""
@@ -149,6 +159,8 @@ class FrigateMessages:
 
     async def regularly(self) -> None:
         """Listen until the service ends."""
+        if self._link.is_ending:  # it is run anew
+            self._link = self._new_link()
         try:
             self._link.start()
         except BrokerError as error:

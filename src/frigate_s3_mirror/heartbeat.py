@@ -25,6 +25,7 @@ SHORTEST_PAUSE = 10.0
 """Seconds between two, however often the health changes."""
 _AFTER_FAILURE = 1.0  # the breaker makes it longer
 _AFTER_REFUSAL = 300.0
+_FIRST_PATIENCE = 3.0  # seconds that the first one waits for something to say
 
 Content = Callable[[], Awaitable[dict[str, Any]]]
 """What the object shall hold, as JSON-ready values."""
@@ -53,9 +54,19 @@ class Heartbeat:
         self._next_at = min(self._next_at, self._written_at + SHORTEST_PAUSE)
         self._changed.set()
 
-    async def regularly(self, afterwards: Callable[[], Awaitable[None]]) -> None:
-        """Beat for ever; `afterwards` is called after each beat."""
+    def renew(self) -> None:
+        """What there was at the start is compared and sent: the object says so soon."""
+        self._next_at = min(self._next_at, self._written_at + SHORTEST_PAUSE)
+        self._changed.set()
+
+    async def regularly(
+        self, afterwards: Callable[[], Awaitable[None]], tick: Callable[[], None] = lambda: None
+    ) -> None:
+        """Beat for ever; `afterwards` is called after each beat, `tick` each time it goes round."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), _FIRST_PATIENCE)
         while True:
+            tick()
             self._changed.clear()
             wait, breaker = self._next_at - self._clock.monotonic(), self._uploader.breaker
             if breaker.circuit is Circuit.OPEN:

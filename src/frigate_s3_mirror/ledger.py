@@ -56,6 +56,8 @@ _ENTRY = (
 _DUE = f"""SELECT {_ENTRY} FROM object
            WHERE state = ?1 AND (next_attempt_at <= ?2 OR next_attempt_at > ?2 + 600) AND (kind = 'clip') = ?4
            ORDER BY happened_at DESC LIMIT ?3"""  # noqa: S608
+_DUE_UPTO = """SELECT count(*) FILTER (WHERE id <= ?1), count(*), max(id) FROM object
+               WHERE state = 'pending' AND (next_attempt_at <= ?2 OR next_attempt_at > ?2 + 600) AND (kind = 'clip') = ?3"""
 _OLDEST = f"""SELECT {_ENTRY} FROM object WHERE state = 'pending' AND happened_at > ? AND kind <> 'clip'
               ORDER BY happened_at LIMIT ?"""  # noqa: S608
 _ADOPT = f"""
@@ -432,6 +434,11 @@ class Ledger(LedgerFile):
         )
         found = self.connection.execute(sql, (now,)).fetchone()[0]
         return None if found is None else float(found)
+
+    def due_upto(self, row: float, now: float, *, clips: bool) -> tuple[int, int, int]:
+        """Count the due entries up to this row number and all of them; also return the highest of their row numbers."""
+        counts = self.connection.execute(_DUE_UPTO, (row, now, clips)).fetchone()
+        return int(counts[0]), int(counts[1]), int(counts[2] or 0)
 
     def oldest_pending(self) -> float | None:
         """When the event of the oldest pending picture happened (unix seconds), or None without a backlog."""

@@ -69,6 +69,7 @@ class LivePictures:
         self._scan = ThreadPoolExecutor(1, "live scan")
         self._news = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._has_ended = False
         self._sending: set[asyncio.Task[None]] = set()
         self._told = {what: News() for what in ("api", "s3", "delete")}
         self._next_look = self._clean_at = 0.0
@@ -116,6 +117,9 @@ class LivePictures:
     async def regularly(self) -> None:
         """Look, send, clean up, for ever."""
         self._loop = asyncio.get_running_loop()
+        if self._has_ended:  # it is run anew
+            self._ledger.close()
+            self._pool, self._scan = ThreadPoolExecutor(_AT_ONCE, "live"), ThreadPoolExecutor(1, "live scan")
         try:
             await self._in(self._scan, self._ledger.open)
             while True:
@@ -128,6 +132,7 @@ class LivePictures:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._news.wait(), max(0.01, self._next_look - self._clock.monotonic()))
         finally:
+            self._has_ended = True
             for task in self._sending:
                 task.cancel()
             self._pool.shutdown(wait=False, cancel_futures=True)

@@ -12,7 +12,6 @@ import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,7 +21,7 @@ from frigate_s3_mirror import home_assistant
 from frigate_s3_mirror.broker import BrokerError, BrokerLink
 from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.entries import Outcome
-from frigate_s3_mirror.health import Condition
+from frigate_s3_mirror.health import Condition, Vital
 from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.ledger_file import LedgerError
 from frigate_s3_mirror.lifecycle import State
@@ -41,20 +40,24 @@ _END_SECONDS = 1.0
 class HomeAssistantLink:
     """An onlooker (see observers.Observer); owns the connection with the broker."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
-        self._settings, self._clock = settings, clock
+    def __init__(self, settings: Settings, clock: Clock, vital: Callable[[], Vital] | None = None) -> None:
+        """`vital` says how the service does at this moment; without it, what other processes can see is told."""
+        self._settings, self._clock, self._vital = settings, clock, vital
         self._topics = home_assistant.topics_for(settings)
         self._discovery = home_assistant.discovery(settings)
-        self._health: dict[str, Any] = {}
-        """Newer than what the ledger has, once something was heard of it."""
+        self._told: Vital | None = None
+        """What was heard last."""
         self._news, self._retry_wanted = asyncio.Event(), asyncio.Event()
         self._is_held_up = False
-        name = home_assistant.device_id(settings.site)
-        self._link = BrokerLink(settings, clock, name, self._connected, self._heard, purpose="its status")
+        self._link = self._new_link()
         self._sent: MQTTMessageInfo | None = None
         """The newest state; while the broker has not acknowledged it, no other follows."""
-        self._pool = ThreadPoolExecutor(1, "home assistant")
+        self._pool = _new_pool()
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    def _new_link(self) -> BrokerLink:
+        name = home_assistant.device_id(self._settings.site)
+        return BrokerLink(self._settings, self._clock, name, self._connected, self._heard, purpose="its status")
 
     def settled(self, outcomes: Sequence[Outcome]) -> None:
         """Uploads and losses are worth a new state."""
@@ -62,8 +65,8 @@ class HomeAssistantLink:
             self._news.set()
 
     def health_changed(self, condition: Condition, since: float) -> None:
-        """So is another health, which the ledger holds only soon."""
-        self._health = {"health": condition.health.value, "reason": condition.reason, "health_since": since}
+        """So is another health."""
+        self._told = Vital(condition, since, since)
         self._news.set()
 
     def proved(self) -> None:
@@ -72,6 +75,8 @@ class HomeAssistantLink:
     async def regularly(self) -> None:
         """Connect, and tell until the service ends; then say goodbye."""
         self._loop = asyncio.get_running_loop()
+        if self._link.is_ending:  # it is run anew
+            self._link, self._pool, self._sent = self._new_link(), _new_pool(), None
         client = self._link.client
         client.will_set(self._topics.availability, home_assistant.OFFLINE, qos=1, retain=True)
         client.on_publish = self._acknowledged
@@ -139,6 +144,7 @@ class HomeAssistantLink:
         """The state as JSON; None when the ledger cannot be read now, which others tell."""
         now = self._clock.now()
         ledger = Ledger.of(self._settings)
+        vital = self._told if self._vital is None else self._vital()
         try:
             status = read_status(self._settings, now)
             ledger.open(read_only=True)
@@ -147,7 +153,7 @@ class HomeAssistantLink:
             return None
         finally:
             ledger.close()
-        return home_assistant.state(replace(status, **self._health), uploads)
+        return home_assistant.state(status if vital is None else status.lived(vital), uploads)
 
     def _retry_failed(self) -> None:
         """The same as the command `retry-failed`; the uploader finds them at its next look."""
@@ -197,3 +203,7 @@ class HomeAssistantLink:
         with contextlib.suppress(RuntimeError):  # the loop has ended
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(call)
+
+
+def _new_pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, "home assistant")

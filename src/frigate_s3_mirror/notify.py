@@ -33,6 +33,7 @@ class Notifier:
         self._announcer = Announcer(settings.site, clock.monotonic())
         self._news = asyncio.Event()
         self._pool = ThreadPoolExecutor(1, "notify")
+        self._has_ended = False
 
     def settled(self, outcomes: Sequence[Outcome]) -> None:
         """Losses are told."""
@@ -51,6 +52,8 @@ class Notifier:
     async def regularly(self) -> None:
         """Send what is due, for ever."""
         run = asyncio.get_running_loop().run_in_executor
+        if self._has_ended:  # it is run anew
+            self._pool = ThreadPoolExecutor(1, "notify")
         try:
             usable = await run(self._pool, _usable, self._urls)
             while usable:
@@ -59,6 +62,7 @@ class Notifier:
                     for number, target in usable.items():
                         await self._deliver(number, target, message)
         finally:
+            self._has_ended = True
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _wait(self) -> None:

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from frigate_s3_mirror.command_line import fail, settings_or_exit
+from frigate_s3_mirror.runtime.untrusted import single_line
 from frigate_s3_mirror.scope import NothingDoneError, Scope, parse_when
 
 if TYPE_CHECKING:
@@ -81,7 +82,9 @@ def verify(
 
 def _show(verdict: Verdict, *, asked_to_repair: bool, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(verdict.to_dict(), indent=2))
+        from frigate_s3_mirror.terminal import json_text
+
+        typer.echo(json_text(verdict.to_dict()))
         return
     from rich.console import Console
 
@@ -139,7 +142,7 @@ def restore(
 
 def _tell_restored(restored: Restored, to: Path) -> None:
     for sentence in restored.refused:
-        typer.echo(sentence, err=True)
+        typer.echo(single_line(sentence), err=True)
     _tell_tally(restored.foreign, "objects bear no name of the mirror's and were left alone:")
     _tell_tally(restored.unverified, "were restored unverified, since nothing in the bucket says their checksum:")
     typer.echo(
@@ -242,7 +245,9 @@ def fleet(
     except StoreError as error:
         fail(explain(error, "s3:ListBucket and s3:GetObject", "--with-verify"), _NOTHING)
     if as_json:
-        typer.echo(json.dumps([site.to_dict() for site in sites], indent=2))
+        from frigate_s3_mirror.terminal import json_text
+
+        typer.echo(json_text([site.to_dict() for site in sites]))
     else:
         from rich.console import Console
 

@@ -9,7 +9,7 @@ from typing import Any
 from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.entries import Entry, Outcome
 from frigate_s3_mirror.events import FrigateError
-from frigate_s3_mirror.health import Condition
+from frigate_s3_mirror.health import Vital
 from frigate_s3_mirror.ledger_thread import LedgerThread
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.logs import FIELDS, logger
@@ -47,21 +47,23 @@ class Reports:
         self.failed += 1
         logger().error("S3 upload refused event=%s camera=%s: %s", entry.event.id, entry.event.camera, entry.last_error)
 
-    async def regularly(self, condition: Callable[[], Condition]) -> None:
+    async def regularly(self, vital: Callable[[], Vital]) -> None:
         """Statistics, proof and warnings, for ever."""
         while True:
             await asyncio.sleep(self._settings.stats_interval)
-            await self._calls.call(self.tell_stats, condition())
+            await self._calls.call(self.tell_stats, vital())
             await self._tell_proof()
             await self._warn_of_retention()
 
-    def tell_stats(self, condition: Condition) -> None:
+    def tell_stats(self, vital: Vital) -> None:
         """The line of counts; runs in the ledger's thread."""
         counts = self._ledger.counts()
+        # While S3 as a whole takes nothing, all that waits does so after an error, tried for itself or not.
+        retrying = self._ledger.retrying() if vital.waits_for is None else counts[State.PENDING]
         logger().info(
             "S3 Upload Stats - Success: %d, Failed: %d, Retry Queue: %d, Tracked Events: %d, Failed Events: %d, Health: %s",
-            self.uploaded, self.failed, self._ledger.retrying(), counts[State.UPLOADED],
-            counts[State.FAILED] + counts[State.EXPIRED], condition.health,
+            self.uploaded, self.failed, retrying, counts[State.UPLOADED],
+            counts[State.FAILED] + counts[State.EXPIRED], vital.condition.health,
         )  # fmt: skip
 
     async def progress(self, advance: Callable[[int, int], None]) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from frigate_s3_mirror import __version__
 from frigate_s3_mirror.abandoned import abort_abandoned
@@ -31,11 +30,13 @@ from frigate_s3_mirror.ledger_thread import LedgerThread
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.lifetime import End, StateLock
 from frigate_s3_mirror.logs import logger
-from frigate_s3_mirror.observers import Observer
+from frigate_s3_mirror.observers import Observer, tell_all
 from frigate_s3_mirror.pacer import Pacer
 from frigate_s3_mirror.rebuild import adopt
 from frigate_s3_mirror.reports import Reports
 from frigate_s3_mirror.retry import Circuit, ErrorClass
+from frigate_s3_mirror.runtime.supervisor import Supervisor
+from frigate_s3_mirror.runtime.ticks import Ticks
 from frigate_s3_mirror.s3 import ObjectStore, Store
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.scan import FrigateScan
@@ -49,7 +50,16 @@ from frigate_s3_mirror.uploader import Uploader
 _SPOOL_PAGE = 500
 _CLIP_THREADS = 2
 """Segments at a time, beside S3_UPLOAD_THREADS: no number of them holds up a picture."""
+_LOOP_PATIENCE = 300.0
+"""Seconds beyond its interval for which a loop may not go round: longer than any timeout, or a scan of a large table."""
+_LONGEST_START = 3600.0
+_END_PATIENCE = 1.0
+"""Seconds beyond the grace that an end may take before the process ends anyhow, whatever hangs."""
 _ONCE_PATIENCE = 30.0  # seconds that `--once` keeps trying while S3 does not answer, or Frigate
+
+
+Loop = Callable[[], Awaitable[None]]
+"""Goes round for ever once called."""
 
 
 class Mirror:
@@ -91,17 +101,21 @@ class Mirror:
             self._listen_to(self.api)
         self._reports = Reports(settings, self._calls, self.spool, self._scans.prove, self.clock)
         self.observers: list[Observer] = []
-        self._health = HealthWatch(
+        self.supervisor = Supervisor(logger(), "S3 snapshot mirror")
+        self._ticks = Ticks(self.clock.monotonic)
+        self.health = HealthWatch(
             settings, self._calls, self.clock, discovery=self.discovery, frigate=frigate, lanes=self.lanes,
-            prove=self._scans.prove, observers=self.observers,
+            prove=self._scans.prove, observers=self.observers, ticks=self._ticks, say=self._lock.say,
+            restarts=self.supervisor.restarts,
         )  # fmt: skip
-        self._heartbeat = Heartbeat(settings, store, self.uploader, self._health.own_words, self.clock)
-        self._health.on_change = self._heartbeat.health_changed
+        self._heartbeat = Heartbeat(settings, store, self.uploader, self.health.own_words, self.clock)
+        self.health.on_change = self._heartbeat.health_changed
         self._homeless: dict[tuple[str, Kind, str], int] = {}
         """Entries that the ledger could not take (a full disk), by the negative row that stands for them."""
         self._perhaps_abandoned: set[str] = set()
         """Keys whose upload in parts an end or a kill may have broken off."""
         self._spooled_upto = 0.0
+        self._opened_at = self.clock.monotonic()
 
     def _listen_to(self, api: ApiLoop) -> None:
         """What Frigate's API tells goes the same ways as what its disk tells."""
@@ -131,6 +145,7 @@ class Mirror:
 
     def open(self) -> None:
         """Take the state folder and open the ledger. Raises LedgerError or AlreadyRunningError with a sentence."""
+        self._opened_at = self.clock.monotonic()
         self._lock.take()
         self.ledger.open(may_move=True)
         if self.ledger.damaged_path is not None:
@@ -179,6 +194,7 @@ class Mirror:
         if self._clips is not None:
             self._clips.close()
         self._heartbeat.close()
+        self.health.close()
         self.discovery.scan.close()
         self.discovery.database.close()
         if self._lock.is_held:
@@ -187,6 +203,7 @@ class Mirror:
                     self.ledger.note(stopped_at=self.clock.now())
             self._lock.release()
         self.ledger.close()
+        self._end.is_done()
 
     async def run(self) -> None:
         """Mirror until SIGTERM, SIGINT, or the end of the parent; returns after an orderly stop."""
@@ -196,16 +213,13 @@ class Mirror:
             __version__, self.settings.bucket, self.settings.endpoint_url or "AWS", self.settings.path_prefix or "-",
             ",".join(self.settings.cameras) or "all",
         )  # fmt: skip
-        await self._calls.call(self._health.note_start)
-        uploads = [asyncio.create_task(upload) for upload in (self.uploader.run(), self._upload_clips())]
-        loops = [
-            *self._eyes(), self._heartbeat.regularly(self._health.after_heartbeat),
-            self._reports.regularly(self._health.condition), self._reports.large_backlog(),
-            *(self._observe(observer) for observer in self.observers),
-        ]  # fmt: skip
-        tasks = [asyncio.create_task(loop) for loop in loops]
+        await self._calls.call(self.health.note_start)
+        uploads = self._start_uploads()
+        loops = self._loops()
+        tasks = [asyncio.create_task(self.supervisor.keep(name, loop)) for name, loop in loops.items()]
         try:
             await self._end.wait()
+            self._end.insist_after(self.settings.shutdown_grace + 5 * _END_PATIENCE)
             logger().info(
                 "S3 snapshot mirror stops; uploads in flight get %s", format_duration(self.settings.shutdown_grace)
             )
@@ -214,17 +228,56 @@ class Mirror:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._stop(uploads)
-            await self._calls.call(self._reports.tell_stats, self._health.condition())
+            await self._calls.call(self._reports.tell_stats, self.health.vital())
         logger().info("S3 snapshot mirror stopped")
 
-    def _eyes(self) -> list[Coroutine[Any, Any, None]]:
+    def _start_uploads(self) -> list[asyncio.Task[None]]:
+        """They end by themselves when the lanes are stopped."""
+        lanes = {"uploads": self.uploader.run, "uploads of clips": self._upload_clips}
+        return [asyncio.create_task(self.supervisor.keep(name, lane)) for name, lane in lanes.items()]
+
+    def _loops(self) -> dict[str, Loop]:
+        """All that goes round while the service lives, by names that the log and health use."""
+        interval = self.settings
+        heartbeat = partial(
+            self._heartbeat.regularly, self.health.after_heartbeat, partial(self._ticks.tick, "heartbeat")
+        )
+        own: dict[str, Loop] = {
+            "heartbeat": self._expected("heartbeat", heartbeat, interval.heartbeat_interval),
+            "statistics": partial(self._reports.regularly, self.health.vital),
+            "backlog report": self._reports.large_backlog,
+            "health": self._expected("health", self.health.watch),
+            "health measurement": self._expected("health measurement", self.health.measure),
+            "ledger": self._expected("ledger", self.health.keep),
+        }
+        observers: dict[str, Loop] = {type(observer).__name__: observer.regularly for observer in self.observers}
+        return {**self._eyes(), **own, **observers}
+
+    def _eyes(self) -> dict[str, Loop]:
         """The loops that find work."""
-        scans = [self._scans.regularly(self._after_scan)]
+        scans: dict[str, Loop] = {
+            "scan": self._expected(
+                "scan", partial(self._scans.regularly, self._after_scan), self.settings.scan_interval
+            )
+        }
         if self._clips is not None:
-            scans.append(self._clips.regularly())
+            self._clips.on_round = partial(self._ticks.tick, "scan for clips")
+            scans["scan for clips"] = self._expected("scan for clips", self._clips.regularly)
         if self.api is None:
-            return [*scans, self._scans.watch()]
-        return [self.api.regularly(), *(_after(self.api.has_asked, scan) for scan in scans)]
+            return {**scans, "inotify": self._scans.watch}
+        self.api.on_round = partial(self._ticks.tick, "Frigate's API")
+        waiting = {name: partial(_after, self.api.has_asked, scan) for name, scan in scans.items()}
+        return {"Frigate's API": self._expected("Frigate's API", self.api.regularly), **waiting}
+
+    def _expected(self, name: str, loop: Loop, interval: float = 0.0) -> Loop:
+        """The loop, which from its start on has to tick at least every interval and some minutes."""
+
+        async def run() -> None:
+            self._ticks.expect_once(name, interval + _LOOP_PATIENCE)
+            await loop()
+            self._ticks.forget(name)
+
+        return run
 
     async def run_once(self, advance: Callable[[int, int], None]) -> int:
         """Mirror all that is there now; returns how many entries are left that are not in the bucket.
@@ -232,9 +285,11 @@ class Mirror:
         `advance` is told now and then how many were sent, and of how many that are known so far.
         """
         self._end.listen()
-        await self._calls.call(self._health.note_start)
-        uploads = [asyncio.create_task(upload) for upload in (self.uploader.run(), self._upload_clips())]
-        telling = asyncio.create_task(self._reports.progress(advance))
+        await self._calls.call(self.health.note_start)
+        uploads = self._start_uploads()
+        looking = [
+            asyncio.create_task(loop) for loop in (self._reports.progress(advance), self.health.watch(quiet=True))
+        ]
         try:
             if self.api is not None:
                 await self.api.everything()
@@ -247,7 +302,8 @@ class Mirror:
                     await self._drain()
         finally:
             await self._stop(uploads)
-            telling.cancel()
+            for task in looking:
+                task.cancel()
             await self._reports.advance(advance)
         left = await self._calls.call(self.ledger.left)
         return int(left) + any(self._unseen)
@@ -268,7 +324,9 @@ class Mirror:
     async def _stop(self, uploads: Sequence[asyncio.Task[None]]) -> None:
         for lane in self.lanes:
             lane.stop()
-        await asyncio.gather(*uploads)
+        _, late = await asyncio.wait(uploads, timeout=self.settings.shutdown_grace + _END_PATIENCE)
+        for upload in late:
+            upload.cancel()
 
     @property
     def problems(self) -> list[str]:
@@ -318,6 +376,8 @@ class Mirror:
 
     async def _record(self, entries: Sequence[Entry], urgent: bool) -> int:  # noqa: FBT001
         """Discovered entries go into the ledger first, then to the uploader."""
+        if not urgent and entries and entries[0].kind is not Kind.CLIP:
+            self._ticks.tick("scan")  # a page of a large table
         try:
             taken: list[Entry] = await self._calls.call(self.ledger.record, entries, self.clock.now())
         except sqlite3.OperationalError as error:
@@ -353,26 +413,24 @@ class Mirror:
             self._homeless.pop(outcome.entry.identity, None)
         if any(outcome.state is not State.PENDING for outcome in outcomes):
             self._calls.soon(self._exports.add, outcomes)
-        for observer in self.observers:
-            try:
-                observer.settled(outcomes)
-            except Exception:  # noqa: BLE001  # an onlooker's trouble is its own
-                logger().exception("S3 snapshot mirror: %s did not take the news", type(observer).__name__)
-
-    async def _observe(self, observer: Observer) -> None:
-        """An onlooker's trouble is its own."""
-        try:
-            await observer.regularly()
-        except Exception:  # noqa: BLE001  # outermost frame of this task: told, and the mirror goes on
-            logger().exception("S3 snapshot mirror goes on without %s", type(observer).__name__)
+        tell_all(self.observers, lambda observer: observer.settled(outcomes))
 
     async def _after_scan(self) -> None:
-        """What is cheap and regular: changes by other processes, the parent, the health, the spool."""
+        """What is cheap and regular: changes by other processes, the parent, the spool."""
+        self._ticks.tick("scan")
+        if self.health.is_starting and self._is_first_copy_done():
+            self.health.is_starting = False
+            self._heartbeat.renew()
         for lane in self.lanes:
             lane.look_again()
         self._end.look_for_parent()
-        await self._health.note()
         await self._spool_backlog()
+
+    def _is_first_copy_done(self) -> bool:
+        """Whether what was there at the start is compared and sent; a long one is no start any more."""
+        if not self._scans.is_ready or (self.api is not None and not self.api.is_whole):
+            return False
+        return self.uploader.is_idle or self.clock.monotonic() - self._opened_at > _LONGEST_START
 
     async def _spool_backlog(self) -> None:
         """While S3 does not take uploads, keep what waits, oldest first: that is what Frigate deletes next."""
@@ -388,11 +446,7 @@ class Mirror:
         await self._scans.in_thread(self.spool.keep_all, entries)
 
 
-async def _after(event: asyncio.Event, loop: Coroutine[Any, Any, None]) -> None:
+async def _after(event: asyncio.Event, loop: Loop) -> None:
     """Run a loop once something has happened."""
-    try:
-        await event.wait()
-    except asyncio.CancelledError:
-        loop.close()
-        raise
-    await loop
+    await event.wait()
+    await loop()

@@ -83,6 +83,11 @@ class ScanLoop:
         self._next_full = self._next_forget = self._next_trust = 0.0
         self._search: _Search | None = None
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether all of Frigate's table has been compared once."""
+        return self._is_ready
+
     def close(self) -> None:
         """Wait for what is under way."""
         self._pool.shutdown()

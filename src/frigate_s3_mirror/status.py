@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import fcntl
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from frigate_s3_mirror import sign_of_life
 from frigate_s3_mirror.entries import Problem
 from frigate_s3_mirror.events import Filters, FrigateError
-from frigate_s3_mirror.health import Health
+from frigate_s3_mirror.health import Health, Vital
 from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.ledger_file import LOCK_NAME
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.running import running_events
 from frigate_s3_mirror.scan import FrigateScan, Proof
 from frigate_s3_mirror.settings import Settings
+from frigate_s3_mirror.sign_of_life import SignOfLife
+from frigate_s3_mirror.units import format_duration
 
 _SHOWN_PROBLEMS = 20
 
@@ -50,6 +53,14 @@ class Status:
     live_picture_at: float | None = None
     """When S3 took the newest picture of one of them."""
 
+    def lived(self, vital: Vital) -> Status:
+        """The same numbers with what the running service says of itself now."""
+        condition = vital.condition
+        return replace(
+            self, running=True, health=condition.health.value, reason=condition.reason, health_since=vital.since,
+            retrying=self.retrying if vital.waits_for is None else self.backlog,
+        )  # fmt: skip
+
     def to_dict(self) -> dict[str, Any]:
         """The status as JSON-ready values."""
         content = asdict(self)
@@ -67,18 +78,19 @@ def read_status(settings: Settings, now: float) -> Status:
         oldest = ledger.oldest_pending()
         last = ledger.last_uploaded()
         running = is_running(ledger_dir)
+        word = _last_word(ledger_dir / LOCK_NAME, facts, now) if running else _not_running(facts)
         in_progress = running_events(settings, now) if running else []
         return Status(
             running=running,
             version=facts.get("version"),
-            health=facts.get("health", Health.DOWN) if running else Health.DOWN,
-            reason=facts.get("reason", "") if running else "The service is not running.",
-            health_since=facts.get("health_since") if running else facts.get("stopped_at"),
+            health=word.health,
+            reason=word.reason,
+            health_since=word.since,
             counts={state.value: count for state, count in counts.items()},
             clips=_clips(ledger),
             backlog=counts[State.PENDING],
             lag_seconds=0.0 if oldest is None else max(0.0, now - oldest),
-            retrying=ledger.retrying(),
+            retrying=counts[State.PENDING] if word.all_wait else ledger.retrying(),
             next_retry_at=ledger.next_retry(now),
             s3_answered_at=max(filter(None, (facts.get("s3_answered_at"), last[0] if last else None)), default=None),
             last_upload_at=last[0] if last else None,
@@ -89,6 +101,46 @@ def read_status(settings: Settings, now: float) -> Status:
             in_progress=len(in_progress),
             live_picture_at=max((e.picture.uploaded_at for e in in_progress if e.picture is not None), default=None),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """What another process may say of the service's health."""
+
+    health: str
+    reason: str
+    since: float | None
+    all_wait: bool = False
+
+
+def _not_running(facts: dict[str, Any]) -> _Word:
+    return _Word(Health.DOWN.value, "The service is not running.", facts.get("stopped_at"))
+
+
+def _last_word(lock: Path, facts: dict[str, Any], now: float) -> _Word:
+    """What the service said last, unless that is too old to say anything about now."""
+    signs = [sign for sign in (sign_of_life.read(lock), _noted(facts)) if sign is not None]
+    fresh = next((sign for sign in signs if sign.is_fresh(now)), None)
+    if fresh is not None:
+        return _Word(fresh.health, fresh.reason, fresh.health_since, fresh.all_wait)
+    began = facts.get("started_at")
+    heard = max([sign.at for sign in signs] + ([began] if isinstance(began, int | float) else [0.0]))
+    if abs(now - heard) <= sign_of_life.OLDEST_SECONDS:
+        return _Word(Health.DEGRADED.value, "Starting. Nothing to do yet.", heard)
+    silence = format_duration(max(0.0, now - heard)) if heard else "a long time"
+    return _Word(
+        Health.DOWN.value,
+        f"The service has given no sign of life for {silence}: has it hung, or is its disk full? You must act: look at its log.",
+        heard or None,
+    )
+
+
+def _noted(facts: dict[str, Any]) -> SignOfLife | None:
+    """The same from the ledger: for a lock file that cannot be written in place on a full disk."""
+    try:
+        return SignOfLife(facts["health"], facts["reason"], facts["health_since"], float(facts["alive_at"]))
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _clips(ledger: Ledger) -> dict[str, int] | None:

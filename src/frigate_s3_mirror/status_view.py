@@ -12,6 +12,7 @@ from rich.text import Text
 from frigate_s3_mirror.entries import Problem
 from frigate_s3_mirror.scan import Proof
 from frigate_s3_mirror.status import Status
+from frigate_s3_mirror.terminal import plain
 from frigate_s3_mirror.units import format_duration
 
 _COLOURS = {"OK": "bold green", "DEGRADED": "bold yellow", "DOWN": "bold red"}
@@ -35,7 +36,7 @@ def render(status: Status, now: float) -> RenderableType:
     if status.failures:
         parts += ["", Text("Not in the bucket", "bold red"), _problems(status.failures)]
     if status.waiting:
-        parts += ["", Text("Waiting, tried before", "bold yellow"), _problems(status.waiting[:5])]
+        parts += ["", Text("Waiting after an error", "bold yellow"), _problems(status.waiting[:5])]
     return Padding(Group(*parts), (0, 1))
 
 
@@ -44,7 +45,7 @@ def _headline(status: Status, now: float) -> Text:
     if status.health_since is not None:
         line.append(f" for {format_duration(max(0.0, now - status.health_since))}", "dim")
     if status.reason:
-        line.append(f"\n{status.reason}")
+        line.append("\n").append(plain(status.reason))
     return line
 
 
@@ -79,7 +80,7 @@ def _progress(status: Status, now: float) -> Text:
     answered = "never yet"
     if status.s3_answered_at is not None:
         answered = f"{format_duration(max(0.0, now - status.s3_answered_at))} ago"
-    text = Text(f"Backlog {status.backlog:,}, lag {lag}, tried before {status.retrying:,}\n")
+    text = Text(f"Backlog {status.backlog:,}, lag {lag}, after an error {status.retrying:,}\n")
     if status.clips is not None:
         text.append(f"{_clips(status.clips)}\n")
     if status.in_progress:
@@ -89,7 +90,7 @@ def _progress(status: Status, now: float) -> Text:
         return text.append("none yet")
     when = datetime.fromtimestamp(status.last_upload_at, UTC).astimezone()
     ago = format_duration(max(0.0, now - status.last_upload_at))
-    return text.append(f"{when:%Y-%m-%d %H:%M:%S} ({ago} ago)\n  {status.last_upload_key}")
+    return text.append(f"{when:%Y-%m-%d %H:%M:%S} ({ago} ago)\n  ").append(plain(status.last_upload_key))
 
 
 def _clips(counts: dict[str, int]) -> str:
@@ -112,5 +113,7 @@ def _problems(problems: list[Problem]) -> Table:
     table.add_column("camera", no_wrap=True, max_width=16)
     table.add_column("why", overflow="fold")
     for problem in problems:
-        table.add_row(problem.event_id, problem.camera or "-", problem.error or problem.state.value)
+        table.add_row(
+            plain(problem.event_id), plain(problem.camera or "-"), plain(problem.error or problem.state.value)
+        )
     return table

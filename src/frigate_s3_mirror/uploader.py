@@ -200,6 +200,16 @@ class Uploader:
         """How many worker threads had to be replaced."""
         return self._workers.died
 
+    @property
+    def in_flight(self) -> int:
+        """How many uploads are under way."""
+        return len(self._in_flight)
+
+    @property
+    def dead_workers(self) -> int:
+        """How many of the threads are gone, though nobody asked them to end."""
+        return 0 if self._stopping else self._workers.dead
+
     async def run(self) -> None:
         """Upload until `stop`; ends when the last outcome is settled, or the grace is over."""
         self._loop = asyncio.get_running_loop()

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from frigate_s3_mirror.runtime.untrusted import single_line
+from frigate_s3_mirror.terminal import plain
 from frigate_s3_mirror.verify import Trouble, Verdict, worst_first
 
 _MEANINGS = {
@@ -41,8 +41,8 @@ def render(verdict: Verdict, most: int, *, asked_to_repair: bool) -> RenderableT
         for column in ("what", "event or key", "why"):
             table.add_column(column, overflow="fold")
         for difference in shown:
-            named = difference.key or difference.event_id or ""
-            table.add_row(difference.trouble.value, Text(single_line(named)), Text(single_line(difference.detail)))
+            where = difference.key or difference.event_id or ""
+            table.add_row(difference.trouble.value, plain(where), plain(difference.detail))
         parts += [table, ""]
         if len(verdict.differences) > most:
             parts += [Text(f"... and {sum(verdict.counts.values()) - most:,} more; --json has them.", "dim"), ""]

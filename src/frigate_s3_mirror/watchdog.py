@@ -16,6 +16,7 @@ from frigate_s3_mirror.entries import Outcome
 from frigate_s3_mirror.health import Condition, Health
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.logs import logger
+from frigate_s3_mirror.runtime.problem_log import ProblemLog
 
 EVERY_SECONDS = 60.0
 """Between two calls, at least; a proof that is older than this calls nobody any more."""
@@ -55,8 +56,10 @@ class Watchdog:
         self._url, self._clock = url, clock
         self._pulse = Pulse()
         self._news = asyncio.Event()
-        self._pool = ThreadPoolExecutor(1, "watchdog")
-        self._trouble: str | None = None
+        self._trouble = ProblemLog(
+            logger(), "S3 snapshot mirror: the watchdog of S3_HEARTBEAT_URL was not reached: %s",
+            "S3 snapshot mirror: the watchdog of S3_HEARTBEAT_URL is reached again", monotonic=clock.monotonic,
+        )  # fmt: skip
 
     def settled(self, outcomes: Sequence[Outcome]) -> None:
         """A verified upload is the best proof."""
@@ -75,6 +78,7 @@ class Watchdog:
 
     async def regularly(self) -> None:
         """Call when it is due, for ever."""
+        pool = ThreadPoolExecutor(1, "watchdog")
         try:
             while True:
                 wait = self._pulse.wait(self._clock.monotonic())
@@ -85,17 +89,15 @@ class Watchdog:
                     await asyncio.sleep(wait)
                 else:
                     self._pulse.called(self._clock.monotonic())
-                    self._tell(await asyncio.get_running_loop().run_in_executor(self._pool, call, self._url))
+                    self._tell(await asyncio.get_running_loop().run_in_executor(pool, call, self._url))
         finally:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _tell(self, trouble: str | None) -> None:
-        """Once when it begins, once when it is over."""
-        if trouble is not None and self._trouble is None:
-            logger().warning("S3 snapshot mirror: the watchdog of S3_HEARTBEAT_URL was not reached: %s", trouble)
-        elif trouble is None and self._trouble is not None:
-            logger().info("S3 snapshot mirror: the watchdog of S3_HEARTBEAT_URL is reached again")
-        self._trouble = trouble
+        if trouble is None:
+            self._trouble.clear()
+        else:
+            self._trouble.report(trouble)
 
 
 def call(url: str) -> str | None:

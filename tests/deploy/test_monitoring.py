@@ -56,8 +56,10 @@ MORE_NAMES = (
     "frigate_s3_mirror_clip_bytes_total",
     "frigate_s3_mirror_clip_segments_total",
     "frigate_s3_mirror_live_pictures_total",
+    "frigate_s3_mirror_log_lines_dropped_total",
+    "frigate_s3_mirror_restarts_total",
 )
-"""Those that are there once a clip, or a live picture, was sent."""
+"""Those that are there once a clip, or a live picture, was sent, a line of the log dropped, or a loop started anew."""
 TOKEN = "a-token-of-the-tests"
 _VARIABLES = {"$__rate_interval": "5m", "$instance": ".*", "$camera": ".*"}
 _NAME = re.compile(r"\bfrigate_s3_mirror_\w+")

@@ -40,6 +40,12 @@ class WorkerThreads:
                 return
             self._threads[number] = thread
 
+    @property
+    def dead(self) -> int:
+        """How many were started and are gone, though their work did not return."""
+        gone = [number for number, thread in self._threads.items() if not thread.is_alive()]
+        return sum(number not in self._returned for number in gone)
+
     def stop(self) -> None:
         """Replace nobody any more."""
         self._stopping.set()

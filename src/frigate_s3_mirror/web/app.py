@@ -31,7 +31,7 @@ from starlette.staticfiles import StaticFiles
 
 from frigate_s3_mirror import __version__
 from frigate_s3_mirror.catalogue import Catalogue, Wanted, open_catalogue
-from frigate_s3_mirror.health import Health
+from frigate_s3_mirror.health import Health, Vital
 from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.ledger_file import LedgerError
 from frigate_s3_mirror.running import running_events
@@ -66,18 +66,19 @@ Handler = Callable[[Request], Awaitable[Response]]
 class StatusApp:
     """Handlers and what they share."""
 
-    def __init__(self, settings: Settings, own_host: str) -> None:
+    def __init__(self, settings: Settings, own_host: str, vital: Callable[[], Vital] | None = None) -> None:
         self.settings = settings
         self._own_host = own_host
         token = settings.status_token
         self.access = Access(token.get_secret_value() if token is not None else None)
         self._throttle = Throttle()
         self._zone = ZoneInfo(settings.key_timezone) if settings.key_timezone else None
-        self.metrics = Metrics(self.status_or_none)
+        self.metrics = Metrics(self.status_or_none, vital)
         self.pictures = Pictures(settings)
         self.picture_pages = PicturePages(settings, self.pictures)
         self.clips = ClipPages(settings, self.pictures, self.access)
-        self.status = Remembered(lambda: read_status(settings, time.time()))
+        self._vital = vital
+        self._counted = Remembered(lambda: read_status(settings, time.time()))
         self._by_camera = Remembered(lambda: self._asked(Catalogue.by_camera))
         self._names = Remembered(lambda: self._asked(Catalogue.names))
         self._ending = asyncio.Event()
@@ -269,7 +270,7 @@ class StatusApp:
 
         def read() -> dict[str, Any]:
             with self._catalogue() as catalogue:
-                return {"groups": catalogue.problems()}
+                return {"groups": catalogue.problems(self._vital().waits_for if self._vital is not None else None)}
 
         return self._page("problems.html", request, tried=request.query_params.get("tried"), **await run_sync(read))
 
@@ -319,12 +320,16 @@ class StatusApp:
 
     async def healthz(self, _request: Request) -> Response:
         """200 while health is OK, else 503 with the reason."""
-        status = await run_sync(self.status_or_none)
-        if status is None:
-            return PlainTextResponse("DOWN The ledger cannot be read.\n", 503)
-        return PlainTextResponse(
-            f"{status.health} {status.reason}".strip() + "\n", 200 if status.health == Health.OK else 503
-        )
+        health, reason = await run_sync(self._word)
+        return PlainTextResponse(f"{health} {reason}".strip() + "\n", 200 if health == Health.OK else 503)
+
+    def _word(self) -> tuple[str, str]:
+        """Health and its reason, without a look at the ledger where the service itself can tell."""
+        if self._vital is not None:
+            condition = self._vital().condition
+            return condition.health, condition.reason
+        status = self.status_or_none()
+        return (Health.DOWN, "The ledger cannot be read.") if status is None else (status.health, status.reason)
 
     async def api_status(self, _request: Request) -> Response:
         """The same as `status --json`."""
@@ -346,6 +351,11 @@ class StatusApp:
         return self._page("message.html", request, 503, title="No answer", text=str(error))
 
     # -- shared ----------------------------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """What is known: counts from the ledger, and the health of this moment from the service itself."""
+        counted = self._counted()
+        return counted if self._vital is None else counted.lived(self._vital())
 
     def status_or_none(self) -> Status | None:
         """The status, or None without a ledger."""

@@ -6,14 +6,15 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from frigate_s3_mirror import __version__
 from frigate_s3_mirror.entries import Outcome
-from frigate_s3_mirror.health import Health
+from frigate_s3_mirror.health import Health, Vital
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.lifecycle import State
+from frigate_s3_mirror.logs import dropped_lines
 from frigate_s3_mirror.status import Status
 
 _NAMESPACE = "frigate_s3_mirror"
@@ -25,7 +26,7 @@ _LAGS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600, 86400)
 class Metrics:
     """Counters that outcomes move, in a registry of their own."""
 
-    def __init__(self, read: Callable[[], Status | None]) -> None:
+    def __init__(self, read: Callable[[], Status | None], vital: Callable[[], Vital] | None = None) -> None:
         self.registry = CollectorRegistry()
         common = {"namespace": _NAMESPACE, "registry": self.registry}
         self._uploads = Counter("uploads", "What became of attempts to upload.", ["camera", "result"], **common)  # type: ignore[arg-type]
@@ -45,6 +46,7 @@ class Metrics:
         self.log_counter: logging.Handler = _LogCounter(told)
         """To be given to a logger."""
         self.registry.register(_LedgerCollector(read))
+        self.registry.register(_RunCollector(vital))
         ProcessCollector(registry=self.registry)
 
     def settled(self, outcomes: Sequence[Outcome]) -> None:
@@ -120,6 +122,30 @@ class _LedgerCollector(Collector):
         yield _labelled("missing_snapshots", "Snapshots that Frigate has and the bucket has not.", "window", windows)
         yield _gauge("last_upload_timestamp_seconds", "When S3 took the last upload.", status.last_upload_at)
         yield _gauge("s3_answered_timestamp_seconds", "When S3 last took anything.", status.s3_answered_at)
+
+
+class _RunCollector(Collector):
+    """Counts of this run that others keep."""
+
+    def __init__(self, vital: Callable[[], Vital] | None) -> None:
+        self._vital = vital
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is read at registration."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """How often loops were started anew, and how many lines of the log nobody read; nothing while there is none."""
+        restarts = CounterMetricFamily(
+            f"{_NAMESPACE}_restarts", "Loops of the service that failed and were started anew.", labels=["loop"]
+        )
+        for loop, count in (self._vital().restarts if self._vital is not None else {}).items():
+            restarts.add_metric([loop], count)
+        yield restarts
+        dropped = CounterMetricFamily(f"{_NAMESPACE}_log_lines_dropped", "Log lines that nobody read in time.")
+        if count := dropped_lines():
+            dropped.add_metric([], count)
+        yield dropped
 
 
 def _gauge(name: str, text: str, value: float | None) -> Metric:

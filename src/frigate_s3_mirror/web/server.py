@@ -6,25 +6,28 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import uvicorn
 
 from frigate_s3_mirror.entries import Outcome
-from frigate_s3_mirror.health import Condition
+from frigate_s3_mirror.health import Condition, Vital
 from frigate_s3_mirror.logs import logger
+from frigate_s3_mirror.runtime.problem_log import ProblemLog
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.web.app import StatusApp
 from frigate_s3_mirror.web.connections import MOST_CONNECTIONS, PunctualProtocol
 
 _END_SECONDS = 2
+_PORT_SECONDS = 60.0  # between two tries of a port that is taken
 
 
 class StatusPage:
     """An onlooker (see observers.Observer) that serves until the service ends."""
 
-    def __init__(self, settings: Settings, address: tuple[str, int]) -> None:
-        self._settings, self._address = settings, address
+    def __init__(self, settings: Settings, address: tuple[str, int], vital: Callable[[], Vital] | None = None) -> None:
+        """`vital` says how the service does at this moment; without it the page tells what other processes can see."""
+        self._settings, self._address, self._vital = settings, address, vital
         self._app: StatusApp | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -47,22 +50,23 @@ class StatusPage:
         """The page reads this, too."""
 
     async def regularly(self) -> None:
-        """Serve; a port that is taken is told, and the mirror goes on without the page."""
-        host, port = self._address
-        try:
-            listening = _listen(host, port)
-        except OSError as error:
-            logger().warning(
-                "S3 snapshot mirror: the status page cannot listen on %s (%s); S3_STATUS_LISTEN chooses another address, or off",
-                self._settings.status_listen, error.strerror or error,
-            )  # fmt: skip
-            return
+        """Serve; a port that is taken is told, and tried again until it is free. Raises when the page's thread ends."""
+        host, _ = self._address
+        listening = await self._listening()
         shown = f"[{host}]" if ":" in host else host
         logger().info("S3 snapshot mirror status page: http://%s:%d/", shown, listening.getsockname()[1])
-        thread = threading.Thread(target=self._serve, args=(listening,), name="status page", daemon=True)
+        ended, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._is_ready.clear()
+
+        def tell() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, too
+                loop.call_soon_threadsafe(ended.set)
+
+        thread = threading.Thread(target=self._serve, args=(listening, tell), name="status page", daemon=True)
         thread.start()
         try:
-            await asyncio.Event().wait()
+            await ended.wait()
+            raise RuntimeError("the status page's thread has ended")
         finally:
             self._is_ready.wait(_END_SECONDS)
             if self._loop is not None and self._stop is not None and self._app is not None:
@@ -71,17 +75,33 @@ class StatusPage:
                     self._loop.call_soon_threadsafe(self._stop.set)
             thread.join(_END_SECONDS)
 
-    def _serve(self, listening: socket.socket) -> None:
+    async def _listening(self) -> socket.socket:
+        where = self._settings.status_listen.replace("%", "%%")
+        problem = ProblemLog(
+            logger(),
+            f"S3 snapshot mirror: the status page cannot listen on {where} (%s); "
+            "S3_STATUS_LISTEN chooses another address, or off",
+        )
+        while True:
+            try:
+                return _listen(*self._address)
+            except OSError as error:
+                problem.report(error.strerror or str(error))
+            await asyncio.sleep(_PORT_SECONDS)
+
+    def _serve(self, listening: socket.socket, has_ended: Callable[[], None]) -> None:
         try:
             asyncio.run(self._serve_until_stopped(listening))
         except Exception:  # noqa: BLE001  # outermost frame of the thread
-            logger().exception("S3 snapshot mirror goes on without its status page")
+            logger().exception("S3 snapshot mirror: the status page failed")
         finally:
+            listening.close()
             self._is_ready.set()
+            has_ended()
 
     async def _serve_until_stopped(self, listening: socket.socket) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        self._app = StatusApp(self._settings, self._address[0])
+        self._app = StatusApp(self._settings, self._address[0], self._vital)
         config = uvicorn.Config(
             self._app.build(), http=PunctualProtocol, ws="none", lifespan="off", loop="asyncio", interface="asgi3",
             log_config=None, log_level="critical", access_log=False, server_header=False, date_header=False,
