@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
@@ -24,6 +25,8 @@ _numbers = itertools.count()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a shell: what the tests start would inherit the deaf ear, and Frigate 0.14 ends by SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+hypothesis.settings.register_profile("shared machine", deadline=None)
+hypothesis.settings.load_profile("shared machine")
 
 
 @pytest.fixture

@@ -67,9 +67,9 @@ class Heartbeat:
 
     @property
     def is_starting(self) -> bool:
-        """Whether it started so short a time ago that it may not have compared yet."""
+        """Whether it says so, or started so short a time ago that it may not have compared yet."""
         is_new = self.started_at is not None and self.at - self.started_at <= 2 * self.interval + _GRACE
-        return self.health is Health.OK and self.missing_24h is None and is_new
+        return self.health is Health.OK and (self.starting or (self.missing_24h is None and is_new))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +138,7 @@ def parse_heartbeat(content: bytes) -> Heartbeat:
         failed=field.optional("failed", _count, 0),
         expired=field.optional("expired", _count, 0),
         missing_24h=field.optional("missing_24h", _count, None),
+        starting=field.optional("starting", _flag, False),
         last_upload_at=field.optional("last_upload_at", unix_time, None),
         last_upload_key=field.optional("last_upload_key", _line, None),
     )
@@ -181,6 +182,12 @@ def _health(value: object) -> Health:
         return Health(text(value))
     except ValueError as error:
         raise RefusedValueError(f"{shown(value)} is not known") from error
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise RefusedValueError(f"{shown(value)} is neither true nor false")
+    return value
 
 
 def _count(value: object) -> int:

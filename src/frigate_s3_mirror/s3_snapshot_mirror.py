@@ -297,8 +297,8 @@ class Mirror:
                 await self._scans.everything()
             if self.discovery.problem is None:
                 await self._find_clips()
-                await self._drain()
-                if await self._find_clips():  # playlists, now that their segments are in the bucket
+                # Playlists come second, once their segments are in the bucket.
+                if await self._drain() and await self._find_clips():
                     await self._drain()
         finally:
             await self._stop(uploads)
@@ -353,8 +353,8 @@ class Mirror:
         )  # fmt: skip
         self._end.ask()
 
-    async def _drain(self) -> None:
-        """Wait until nothing is left that could be sent, or S3 or Frigate has not answered for too long."""
+    async def _drain(self) -> bool:
+        """Wait until nothing is left that could be sent (True), or S3 or Frigate has not answered for too long."""
         last_sign = self.clock.monotonic()
         while not self._end.is_near:
             stuck = [lane for lane in self.lanes if lane.is_stuck]
@@ -364,13 +364,14 @@ class Mirror:
                 any(lane.breaker.error_class is ErrorClass.CONFIGURATION for lane in stuck)
                 or self.clock.monotonic() - last_sign > _ONCE_PATIENCE
             ):
-                return
+                return False
             if all(lane.is_idle for lane in self.lanes):
                 if not await self._calls.call(self.ledger.backlog) and not await self._scans.files_settle():
-                    return
+                    return True
                 for lane in self.lanes:
                     lane.look_again()
             await asyncio.sleep(0.02)
+        return False
 
     # -- the pipeline ----------------------------------------------------------------------------------------------
 

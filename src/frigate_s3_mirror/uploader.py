@@ -300,7 +300,7 @@ class Uploader:
         now, others = self.clock.monotonic(), max(0, len(self._in_flight) - (who != _HEARTBEAT))
         culprit = self._refusals.refused(who, error, now, in_flight=others)
         match culprit, error.error_class:
-            case Culprit.BUCKET, ErrorClass.OBJECT:
+            case Culprit.BUCKET, _ if error.is_ambiguous or error.error_class is ErrorClass.OBJECT:
                 return culprit, _of_all(error)
             case Culprit.NOBODY_YET, ErrorClass.CONFIGURATION:
                 return culprit, _of_one(error, "; the next ones show whether it is the same for all")

@@ -54,26 +54,30 @@ def well(mirror: RunningMirror, events: list[SimulatedEvent], target: Target, tm
 def test_files_that_come_after_their_rows_are_mirrored_like_all_others(
     rclone_proxy: WatchedTarget, frigate: SimulatedFrigate, mirror_for: MakeMirror, tmp_path: Path, *, at_once: bool
 ) -> None:
-    """Six rows without files; the files appear, during an outage with a restart, or while S3 is well."""
+    """Six rows of twenty without files; they appear, during an outage with a restart, or while S3 is well."""
+    others = ended(frigate, 14)
+    mirror = mirror_for(frigate, rclone_proxy)
+    process = mirror.start()
+    mirror.wait_for(lambda: states(frigate) == {"uploaded": 14})
+    mirror.stop(process)
     events = ended(frigate, 6)
     files = hidden(frigate, events, tmp_path / "shelf")
     if not at_once:
         rclone_proxy.proxy.inject(Fault(FaultKind.ANSWER, status=503, code="SlowDown"))
-    mirror = mirror_for(frigate, rclone_proxy)
     process = mirror.start()
-    mirror.wait_for(lambda: states(frigate) == {"awaited": 6})
+    mirror.wait_for(lambda: states(frigate) == {"uploaded": 14, "awaited": 6})
     for path, shelf in files:
         shelf.rename(path)
-    state = "uploaded" if at_once else "pending"
-    mirror.wait_for(lambda: states(frigate) == {state: 6})
+    expected = {"uploaded": 20} if at_once else {"uploaded": 14, "pending": 6}
+    mirror.wait_for(lambda: states(frigate) == expected)
     if not at_once:
         mirror.stop(process)
         rclone_proxy.proxy.heal()
         mirror.start()
-        mirror.wait_for(lambda: states(frigate) == {"uploaded": 6})
+        mirror.wait_for(lambda: states(frigate) == {"uploaded": 20})
     mirror.stop(mirror.processes[-1])
     assert "failed" not in states(frigate)
-    well(mirror, events, rclone_proxy, tmp_path)
+    well(mirror, [*others, *events], rclone_proxy, tmp_path)
 
 
 @pytest.mark.parametrize("change", ["bucket", "prefix", "endpoint"])

@@ -149,7 +149,7 @@ def test_an_outage_counts_against_nobody(rclone: Target, frigate: SimulatedFriga
 @pytest.mark.parametrize(
     ("variable", "value", "sentence"),
     [
-        ("S3_BUCKET", "no-such-bucket", "there is no such bucket"),
+        ("S3_BUCKET", "no-such-bucket", "there is no bucket"),
         ("S3_ACCESS_KEY", "wrong-key", "S3 does not know this access key"),
         ("S3_SECRET_KEY", "wrong-secret", "check S3_SECRET_KEY"),
         ("FRIGATE_DB_PATH", "/no/such/frigate.db", "check FRIGATE_DB_PATH"),

@@ -32,12 +32,12 @@ REQUIRED = {"sensor": {"state_topic"}, "binary_sensor": {"state_topic"}, "button
 KNOWN = {
     "sensor": {
         "platform", "unique_id", "name", "icon", "state_topic", "value_template", "device_class", "state_class", "options",
-        "unit_of_measurement", "json_attributes_topic", "json_attributes_template",
+        "unit_of_measurement", "json_attributes_topic", "json_attributes_template", "entity_category",
     },
     "binary_sensor": {
         "platform", "unique_id", "name", "icon", "state_topic", "value_template", "device_class", "payload_on", "payload_off",
     },
-    "button": {"platform", "unique_id", "name", "icon", "command_topic", "payload_press", "device_class"},
+    "button": {"platform", "unique_id", "name", "icon", "command_topic", "payload_press", "device_class", "entity_category"},
 }  # fmt: skip
 DEVICE_CLASSES = {"sensor": {"enum", "duration", "timestamp"}, "binary_sensor": {"problem"}}
 STATE_CLASSES = {"measurement", "total", "total_increasing"}

@@ -28,7 +28,15 @@ def change(frigate: SimulatedFrigate, sql: str, *values: object) -> None:
 
 
 def status(mirror: RunningMirror) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(mirror.command("status", "--json").stdout)
+    """What `status` says, as soon as the service has made the ledger one of its destination."""
+    said: list[str] = []
+
+    def has_said() -> bool:
+        said.append(mirror.command("status", "--json").stdout)
+        return bool(said[-1])
+
+    mirror.wait_for(has_said)
+    content: dict[str, Any] = json.loads(said[-1])
     return content
 
 

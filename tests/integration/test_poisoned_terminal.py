@@ -94,7 +94,7 @@ def poison(mirror: RunningMirror, frigate: SimulatedFrigate) -> None:
     taken = ledger.record([entry for entry, _ in entries], time.time())
     at = time.time()
     ledger.settle([
-        Outcome(entry, state, 1, 1, at + 1000, f"S3 says {POISON}", uploaded_at=at if state is State.UPLOADED else None, size_bytes=1, sha256="s" * 64)
+        Outcome(entry, state, 1, 1, at + 1000, f"S3 says {POISON}", uploaded_at=at if state is State.UPLOADED else None, size_bytes=1, sha256="5" * 64)
         for entry, (_, state) in zip(taken, entries, strict=True)
     ])  # fmt: skip
     ledger.note(version=POISON, started_at=at, stopped_at=at)

@@ -39,7 +39,7 @@ AFTER = {
 }
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(st.dictionaries(st.sampled_from(FIELDS), ODD, max_size=4), st.sampled_from(["new", "update", "end", 3, None]))
 def test_no_message_raises_and_what_it_says_can_be_used(odd: dict[str, object], kind: object) -> None:
     """Whatever its fields hold: nothing, or an event whose times make dates and whose names can be stored."""

@@ -54,6 +54,10 @@ class Refusal(Protocol):
     def code(self) -> str:
         """S3's `<Code>`, or ""."""
 
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether the answer alone does not tell the object's fault from that of all."""
+
 
 class Culprit(Enum):
     """Whose fault a refusal is, as far as is known by now."""
@@ -102,21 +106,22 @@ class Refusals:
         error_class, status, code = refusal.error_class, refusal.status, refusal.code
         if error_class is ErrorClass.OBJECT and (status in {None, 412} or code in _OF_THE_OBJECT):
             return Culprit.OBJECT
-        if error_class is ErrorClass.CONFIGURATION and (status not in _FORBIDDEN or code in _OF_THE_KEY):
+        is_weighed = error_class is ErrorClass.OBJECT or refusal.is_ambiguous
+        if not is_weighed and (status not in _FORBIDDEN or code in _OF_THE_KEY):
             return Culprit.BUCKET
         first = self._first.setdefault(who, now)
         self._in_a_row[who] = self._in_a_row.get(who, 0) + 1
         self._keep_bounded()
         if self._taken_at > first or (self._alive_at > first and len(self._in_a_row) == 1):
-            is_forbidden = error_class is ErrorClass.CONFIGURATION and now - first < PATIENCE_SECONDS
+            is_forbidden = not is_weighed and now - first < PATIENCE_SECONDS
             return Culprit.OBJECT_FORBIDDEN if is_forbidden else Culprit.OBJECT
-        return Culprit.BUCKET if self._is_everyone(error_class, in_flight) else Culprit.NOBODY_YET
+        return Culprit.BUCKET if self._is_everyone(in_flight, is_forbidden=not is_weighed) else Culprit.NOBODY_YET
 
-    def _is_everyone(self, error_class: ErrorClass, in_flight: int) -> bool:
+    def _is_everyone(self, in_flight: int, *, is_forbidden: bool) -> bool:
         """Whether all that could have been taken were refused. A forbidden one alone counts when it is so twice."""
         others = len(self._in_a_row) - 1
         if others == 0:
-            return error_class is ErrorClass.CONFIGURATION and in_flight == 0 and max(self._in_a_row.values()) > 1
+            return is_forbidden and in_flight == 0 and max(self._in_a_row.values()) > 1
         return others >= in_flight
 
     def _keep_bounded(self) -> None:
