@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -193,23 +192,11 @@ def test_a_picture_that_is_still_being_written_is_sent_as_a_whole(
     assert status(mirror)["counts"]["failed"] == 0
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], check=False, capture_output=True, text=True)  # fmt: skip
-    if made.returncode != 0:
-        pytest.skip(f"a small file system cannot be mounted here: {made.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 def test_a_disk_that_the_spool_filled_gets_unstuck_by_itself(
-    small_disk: Path, rclone_proxy: WatchedTarget, frigate: SimulatedFrigate, mirror_for: MakeMirror
+    tiny_disk: Path, rclone_proxy: WatchedTarget, frigate: SimulatedFrigate, mirror_for: MakeMirror
 ) -> None:
     """What an older version left: the disk is full of pictures that only settling would free."""
-    mirror = mirror_for(frigate, rclone_proxy, S3_STATE_DIR=str(small_disk))
+    mirror = mirror_for(frigate, rclone_proxy, S3_STATE_DIR=str(tiny_disk))
     process = mirror.start()
     with rclone_proxy.proxy.refusing():
         mirror.wait_for(lambda: "is ready" in mirror.log())
@@ -217,7 +204,7 @@ def test_a_disk_that_the_spool_filled_gets_unstuck_by_itself(
         mirror.wait_for(lambda: status(mirror)["counts"]["pending"] == 20, 60)
         process.kill()
         process.wait()
-    spool = small_disk / "spool"
+    spool = tiny_disk / "spool"
     spool.mkdir(exist_ok=True)
     try:
         for event in sorted(events, key=lambda e: e.id):
