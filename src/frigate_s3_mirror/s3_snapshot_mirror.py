@@ -358,7 +358,7 @@ class Mirror:
         last_sign = self.clock.monotonic()
         while not self._end.is_near:
             stuck = [lane for lane in self.lanes if lane.is_stuck]
-            if not stuck or any(not lane.is_idle for lane in self.lanes if lane not in stuck):
+            if not stuck or any(lane.is_working for lane in self.lanes if lane not in stuck):
                 last_sign = self.clock.monotonic()
             elif (
                 any(lane.breaker.error_class is ErrorClass.CONFIGURATION for lane in stuck)

@@ -182,12 +182,16 @@ class Uploader:
                 trouble.forget_old(now)
 
     @property
+    def is_working(self) -> bool:
+        """Whether something is queued, in flight or unsettled; a look into the ledger alone is no work."""
+        with self._turn:
+            return bool(self._queue or self._claimed - set(self._stubborn) or self._finished)
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing is queued, in flight or unsettled."""
         with self._turn:
-            return not (
-                self._queue or self._claimed - set(self._stubborn) or self._finished or self._more or self._refilling
-            )
+            return not (self.is_working or self._more or self._refilling)
 
     @property
     def is_stuck(self) -> bool:

@@ -24,9 +24,10 @@ class Said:
     error_class: ErrorClass
     status: int | None
     code: str = ""
+    is_ambiguous: bool = False
 
 
-BARE_400 = Said(ErrorClass.OBJECT, 400)
+BARE_400 = Said(ErrorClass.CONFIGURATION, 400, is_ambiguous=True)
 NO_ACCESS = Said(ErrorClass.CONFIGURATION, 403, "AccessDenied")
 AMBIGUOUS = [
     BARE_400,
