@@ -18,6 +18,7 @@ from frigate_s3_mirror import __version__
 from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.discovery import Discovery
 from frigate_s3_mirror.events import Filters, FrigateError
+from frigate_s3_mirror.filter_check import FilterWatch
 from frigate_s3_mirror.frigate_access import FrigateAccess
 from frigate_s3_mirror.health import MISSING_SECONDS, Condition, Facts, Health, Lane, Vital, judge_health
 from frigate_s3_mirror.kinds import Kind
@@ -25,7 +26,7 @@ from frigate_s3_mirror.ledger_thread import LedgerThread
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.logs import is_stuck, logger
 from frigate_s3_mirror.observers import Observer, tell_all
-from frigate_s3_mirror.overdue import OverdueScan, filter_problem
+from frigate_s3_mirror.overdue import OverdueScan
 from frigate_s3_mirror.reports import Prove
 from frigate_s3_mirror.retry import ErrorClass
 from frigate_s3_mirror.runtime.problem_log import ProblemLog
@@ -71,6 +72,7 @@ class HealthWatch:
         self._pictures = lanes[0]
         self._wanted = Filters(settings.cameras, settings.labels).sql()
         self._overdue = OverdueScan(calls.ledger.path, frigate.database)
+        self._filters = FilterWatch(settings, frigate.database, clock)
         self.on_change: Callable[[Health], None] = lambda _health: None
         """Called before all others when health becomes another word."""
         self._condition = _STARTING
@@ -250,9 +252,7 @@ class HealthWatch:
             return
         if Kind.SNAPSHOT in self._settings.picture_kinds:
             await self._count_missing(self._clock.now())
-        if self._settings.cameras or self._settings.labels:
-            unwanted = await asyncio.to_thread(self._overdue.unwanted, self._wanted)
-            self._filter_problem = filter_problem(unwanted, self._settings.cameras, self._settings.labels)
+        self._filter_problem = await asyncio.to_thread(self._filters.look)
 
     async def _count_missing(self, now: float) -> None:
         count = partial(self._overdue.count, self._missing.mark, now, MISSING_SECONDS, self._wanted)

@@ -324,12 +324,6 @@ class Ledger(LedgerFile):
         rows = self.connection.execute("SELECT DISTINCT kind FROM object WHERE event_id = ?", (event_id,))
         return {Kind(row[0]) for row in rows}
 
-    def given_up(self) -> Iterator[Entry]:
-        """Entries whose file never came, or was gone before S3 had it."""
-        sql = f"SELECT {_ENTRY} FROM object WHERE state IN ('absent', 'expired') AND event IS NOT NULL"  # noqa: S608
-        for row in self.connection.execute(sql):
-            yield from self._read_entries([row])[0]
-
     def cameras(self) -> list[str]:
         """Every camera that an entry is of."""
         sql = "SELECT DISTINCT camera FROM object WHERE camera IS NOT NULL AND camera <> '' ORDER BY camera"
