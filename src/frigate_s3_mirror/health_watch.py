@@ -65,10 +65,13 @@ class HealthWatch:
         ticks: Ticks,
         say: Callable[[SignOfLife], None],
         restarts: Mapping[str, int],
+        limits: Callable[[], Sequence[str]] = tuple,
     ) -> None:
+        """`limits` tells what the server was found to refuse, a sentence each; `say` gives the sign of life."""
         self._settings, self._calls, self._ledger, self._clock = settings, calls, calls.ledger, clock
         self._discovery, self._frigate, self._prove, self._observers = discovery, frigate, prove, observers
         self._lanes, self._ticks, self._say, self._restarts = lanes, ticks, say, restarts
+        self._limits = limits
         self._pictures = lanes[0]
         self._wanted = Filters(settings.cameras, settings.labels).sql()
         self._overdue = OverdueScan(calls.ledger.path, frigate.database)
@@ -169,7 +172,7 @@ class HealthWatch:
         with self._noticing_the_ledger():
             self._ledger.note(
                 pid=os.getpid(), version=__version__, started_at=now, stopped_at=None,
-                health=_STARTING.health, reason=_STARTING.reason, health_since=now, alive_at=now,
+                health=_STARTING.health, reason=_STARTING.reason, health_since=now, alive_at=now, limits=(),
             )  # fmt: skip
 
     async def note(self, *, quiet: bool = False) -> None:
@@ -291,6 +294,7 @@ class HealthWatch:
         with self._noticing_the_ledger():
             self._ledger.note(
                 health=self._condition.health, reason=self._condition.reason, health_since=self._since, alive_at=self._clock.now(),
+                limits=self._limits(),
             )  # fmt: skip
 
     def _keep_answer(self) -> None:

@@ -353,11 +353,6 @@ class Ledger(LedgerFile):
 
     # -- one odd row among good ones -------------------------------------------------------------------------------
 
-    @property
-    def odd_entries(self) -> int:
-        """How many entries were met that cannot be stored or read."""
-        return len(self._odd)
-
     def _read_entries(self, rows: Iterable[Sequence[Any]]) -> tuple[list[Entry], list[tuple[int, str]]]:
         """The entries, and apart from them rows that are none, with the reason."""
         entries: list[Entry] = []

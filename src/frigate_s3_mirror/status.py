@@ -15,6 +15,7 @@ from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.ledger_file import LOCK_NAME
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.running import running_events
+from frigate_s3_mirror.runtime.untrusted import single_line
 from frigate_s3_mirror.scan import FrigateScan, Proof
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sign_of_life import SignOfLife
@@ -52,6 +53,8 @@ class Status:
     """Events that run now and of which the bucket already has something."""
     live_picture_at: float | None = None
     """When S3 took the newest picture of one of them."""
+    notes: tuple[str, ...] = ()
+    """What the server was found to refuse and the mirror does without, a sentence each; nothing is wrong."""
 
     def lived(self, vital: Vital) -> Status:
         """The same numbers with what the running service says of itself now."""
@@ -99,6 +102,7 @@ def read_status(settings: Settings, now: float) -> Status:
             failures=ledger.problems(State.FAILED, State.EXPIRED, limit=_SHOWN_PROBLEMS),
             proof=_proof(settings, ledger.path, now),
             in_progress=len(in_progress),
+            notes=_notes(facts),
             live_picture_at=max((e.picture.uploaded_at for e in in_progress if e.picture is not None), default=None),
         )
 
@@ -141,6 +145,11 @@ def _noted(facts: dict[str, Any]) -> SignOfLife | None:
         return SignOfLife(facts["health"], facts["reason"], facts["health_since"], float(facts["alive_at"]))
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _notes(facts: dict[str, Any]) -> tuple[str, ...]:
+    limits = facts.get("limits")
+    return tuple(single_line(limit) for limit in limits if isinstance(limit, str)) if isinstance(limits, list) else ()
 
 
 def _clips(ledger: Ledger) -> dict[str, int] | None:

@@ -65,7 +65,7 @@ def test_what_is_recorded_is_missing_only_while_it_waits(ledger: Ledger, frigate
         entry = Entry(0, event, Kind.SNAPSHOT, f"{one.id}.jpg", f"{one.id}.jpg", State.PENDING, now)
         taken = ledger.record([entry], now)
         uploaded = (
-            {"uploaded_at": now, "sha256": "s" * 64, "size_bytes": 1, "etag": "e"} if state is State.UPLOADED else {}
+            {"uploaded_at": now, "sha256": "5" * 64, "size_bytes": 1, "etag": "e"} if state is State.UPLOADED else {}
         )
         if state is not State.PENDING:
             ledger.settle([Outcome(taken[0], state, 0, 0, 0.0, "because", **uploaded)])  # type: ignore[arg-type]
