@@ -420,7 +420,7 @@ ODD = (
 COLUMNS = ["id", "camera", "label", "sub_label", "start_time", "end_time", "zones", "data", "top_score", "severity"]
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.dictionaries(st.sampled_from(COLUMNS), ODD, max_size=4))
 def test_no_row_of_the_api_stops_its_neighbours(odd: Row) -> None:
     """Whatever one row holds, the copy takes the others, and it takes what it can of that one."""
