@@ -60,7 +60,7 @@ class Report:
         if self.exit_status == EXIT_CONFIGURATION:
             return "Correct the settings first, then run the doctor again."
         if len(bad) == 1:
-            return f"One check failed: {bad[0].name}. Follow its arrow, then run the doctor again."
+            return f"One check failed: {bad[0].name}. Do what its arrow says, then run the doctor again."
         if bad:
             return f"{len(bad)} checks failed. Begin with {bad[0].name}, then run the doctor again."
         if any(finding.verdict is Verdict.WARNING for finding in self.findings):

@@ -422,7 +422,7 @@ class Ledger(LedgerFile):
             "SELECT min(next_attempt_at) FROM object WHERE state = 'pending' AND next_attempt_at > ? AND kind <> 'clip'"
         )
         found = self.connection.execute(sql, (now,)).fetchone()[0]
-        return None if found is None else float(found)
+        return untrusted.time_or_none(found)
 
     def due_upto(self, row: float, now: float, *, clips: bool) -> tuple[int, int, int]:
         """Count the due entries up to this row number and all of them; also return the highest of their row numbers."""
@@ -431,15 +431,17 @@ class Ledger(LedgerFile):
 
     def oldest_pending(self) -> float | None:
         """When the event of the oldest pending picture happened (unix seconds), or None without a backlog."""
-        sql = "SELECT min(happened_at) FROM object WHERE state = 'pending' AND kind <> 'clip'"
-        row = self.connection.execute(sql).fetchone()
-        return None if row[0] is None else float(row[0])
+        sql = "SELECT min(happened_at) FROM object WHERE state = 'pending' AND happened_at >= ? AND kind <> 'clip'"
+        row = self.connection.execute(sql, (untrusted.EARLIEST_TIME,)).fetchone()
+        return untrusted.time_or_none(row[0])
 
     def last_uploaded(self) -> tuple[float, str] | None:
         """Time (unix seconds) and key of the newest upload."""
         row = self.connection.execute(
             """SELECT uploaded_at, key FROM object INDEXED BY object_uploads
-               WHERE uploaded_at IS NOT NULL AND state = 'uploaded' AND key IS NOT NULL ORDER BY uploaded_at DESC LIMIT 1"""
+               WHERE uploaded_at BETWEEN ? AND ? AND state = 'uploaded' AND key IS NOT NULL
+               ORDER BY uploaded_at DESC LIMIT 1""",
+            (untrusted.EARLIEST_TIME, untrusted.LATEST_TIME - 1),
         ).fetchone()
         return None if row is None else (float(row[0]), str(row[1]))
 
