@@ -469,7 +469,7 @@ class Ledger(LedgerFile):
         sql = f"""SELECT event_id, camera, kind, state, attempts, last_error, happened_at FROM object
                   WHERE state IN ({marks}) {which} ORDER BY happened_at DESC LIMIT ?"""  # noqa: S608
         return [
-            Problem(row[0], row[1], row[2], State(row[3]), row[4], row[5], row[6])
+            Problem(row[0], row[1], row[2], State(row[3]), row[4], row[5], untrusted.time_or_none(row[6]) or 0.0)
             for row in self.connection.execute(sql, (*states, limit))
             if row[3] in states
         ]
