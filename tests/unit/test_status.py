@@ -29,7 +29,21 @@ FACTS = (
     "limits",
     "pid",
 )
-ODD = (None, "", "x", "\x1b[2J\n", [], {}, [[1]], True, -1, 1e300, float("inf"), float("nan"), 10**400)
+ODD: tuple[object, ...] = (
+    None,
+    "",
+    "x",
+    "\x1b[2J\n",
+    [],
+    {},
+    [[1]],
+    True,
+    -1,
+    1e300,
+    float("inf"),
+    float("nan"),
+    10**400,
+)
 
 
 @pytest.mark.parametrize("fact", FACTS)
