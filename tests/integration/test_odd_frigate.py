@@ -28,7 +28,15 @@ def change(frigate: SimulatedFrigate, sql: str, *values: object) -> None:
 
 
 def status(mirror: RunningMirror) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(mirror.command("status", "--json").stdout)
+    """Once the service has made the ledger its own: until then, after a change of the endpoint, it is about another bucket."""
+    said: list[str] = []
+
+    def answers() -> bool:
+        said.append(mirror.command("status", "--json").stdout)
+        return said[-1] != ""
+
+    mirror.wait_for(answers)
+    content: dict[str, Any] = json.loads(said[-1])
     return content
 
 
