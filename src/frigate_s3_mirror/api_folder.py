@@ -1,6 +1,6 @@
 """Whether a file that Frigate does not hand out is gone, or all of them are, for FRIGATE_SOURCE=api.
 
-nginx says 404 either way. So others are asked for, too, of which the copy of Frigate's tables tells: out of all times,
+nginx says 404 either way. So others are asked for, too, of which the copy of Frigate's tables tells: evenly out of its rows,
 because for two minutes nginx also remembers what was there (those that were just sent) and what was not.
 """
 
@@ -73,9 +73,12 @@ class ApiFolder(Folder):
         return f"Frigate hands out {len(seen) - missing} of {len(seen)} {self._name}; is its media folder mounted?"
 
 
-def look_at_pictures(pictures: Pictures, copy: Path) -> list[bool]:
-    """See Look."""
-    ids = _out_of_all_times(copy, "id", "event", "has_snapshot AND end_time IS NOT NULL")
+def look_at_pictures(
+    pictures: Pictures, copy: Path, retention_seconds: float, now: Callable[[], float] = time.time
+) -> list[bool]:
+    """See Look. What Frigate's retention may have deleted since it was copied is asked for only where there is little else."""
+    condition = "has_snapshot AND end_time IS NOT NULL"
+    ids = evenly_chosen(copy, "id", "event", condition, now() - retention_seconds)
     database = FrigateDatabase(copy, Filters())
     try:
         return [pictures.find(event, Kind.SNAPSHOT) is not None for event in database.events(ids)]
@@ -85,20 +88,25 @@ def look_at_pictures(pictures: Pictures, copy: Path) -> list[bool]:
 
 def look_at_recordings(recordings: ApiFiles, copy: Path) -> list[bool]:
     """See Look."""
-    return [recordings.head(path) is not None for path in _out_of_all_times(copy, "path", "recordings", "1")]
+    return [recordings.head(path) is not None for path in evenly_chosen(copy, "path", "recordings", "1")]
 
 
-def _out_of_all_times(copy: Path, column: str, table: str, condition: str) -> list[str]:
-    """A few values of the copy's table, as evenly out of its time as rows are there."""
-    row = f"SELECT {column} FROM {table} WHERE start_time >= ? AND {condition} ORDER BY start_time LIMIT 1"  # noqa: S608
-    bounds = f"SELECT (SELECT min(start_time) FROM {table}), (SELECT max(start_time) FROM {table})"  # noqa: S608
+def evenly_chosen(copy: Path, column: str, table: str, condition: str, since: float = float("-inf")) -> list[str]:
+    """Return some values of the copy's table, evenly out of its rows, the newest among them: all, where there are few.
+
+    Rows that start before `since` (unix seconds) are chosen only if there are too few younger ones. Raises FrigateError.
+    """
+    rows = f"FROM {table} WHERE {condition} AND start_time >= ?"  # fixed words
+    ranked = f"SELECT {column} AS value, row_number() OVER (ORDER BY start_time DESC) - 1 AS rank {rows}"
+    count, chosen = f"SELECT count(*) {rows}", f"SELECT value FROM ({ranked}) WHERE rank IN ({{ranks}}) ORDER BY rank"  # noqa: S608
     try:
         with closing(sqlite3.connect(database_uri(copy), uri=True)) as connection:
-            first, last = connection.execute(bounds).fetchone()
-            if first is None:
-                return []
-            times = (first + (last - first) * n / (_ASKED - 1) for n in range(_ASKED))
-            found = [value for at in times for (value,) in connection.execute(row, (at,))]
+            total = connection.execute(count, (since,)).fetchone()[0]
+            if total < _FEWEST:
+                since = float("-inf")
+                total = connection.execute(count, (since,)).fetchone()[0]
+            ranks = sorted({(total - 1) * n // (_ASKED - 1) for n in range(_ASKED)}) if total else []
+            sql = chosen.format(ranks=",".join("?" * len(ranks)))
+            return [value for (value,) in connection.execute(sql, (since, *ranks))]
     except sqlite3.Error as error:
         raise FrigateError(cannot_be_read(copy, str(error))) from error
-    return list(dict.fromkeys(found))

@@ -24,6 +24,7 @@ from frigate_s3_mirror.events import Event, FrigateError
 from frigate_s3_mirror.frigate_api import ApiError, FrigateApi, LoginRefusedError
 from frigate_s3_mirror.frigate_copy import FrigateCopy
 from frigate_s3_mirror.logs import logger
+from frigate_s3_mirror.runtime.problem_log import ProblemLog
 from frigate_s3_mirror.settings import Settings
 
 POLL_SECONDS = 1.0
@@ -71,7 +72,7 @@ class ApiLoop:
         self._polls_until = math.inf
         self._times_made = 0
         self._pause = POLL_SECONDS
-        self._clip_problem: str | None = None
+        self._clip_problem = ProblemLog(logger(), "S3 clips: %s Trying again.", monotonic=clock.monotonic)
         self._news = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -225,9 +226,10 @@ class ApiLoop:
             except ApiError as error:
                 problem = str(error)
             await self._ask_for_expected()
-        if problem is not None and problem != self._clip_problem:
-            logger().warning("S3 clips: %s Trying again.", problem)
-        self._clip_problem = problem
+        if problem is None:
+            self._clip_problem.clear()
+        else:
+            self._clip_problem.report(problem)
 
     async def _look_for_stragglers(self) -> None:
         """Ask once for each event that is said to run."""

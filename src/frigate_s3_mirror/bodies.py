@@ -18,7 +18,7 @@ from frigate_s3_mirror.entries import Entry
 from frigate_s3_mirror.events import Filters, FrigateDatabase, FrigateError
 from frigate_s3_mirror.keys import metadata_document
 from frigate_s3_mirror.ledger_file import LedgerError
-from frigate_s3_mirror.s3 import LARGE_BODY, PART, parts_etag
+from frigate_s3_mirror.s3 import LARGE_BODY, PART
 from frigate_s3_mirror.sending import Body
 from frigate_s3_mirror.sources import (
     RECORDING,
@@ -178,18 +178,17 @@ def _refuse_changed(file: BinaryIO, source: str, state: FileState) -> None:
 
 
 def large_body(file: BinaryIO) -> Body:
-    """Read it once for its checksums, a part at a time, and leave it open at its beginning. Raises OSError."""
-    sha256, digests, size = hashlib.sha256(), list[bytes](), 0
+    """Read it once for its checksum, a part at a time, and leave it open at its beginning. Raises OSError."""
+    sha256, size = hashlib.sha256(), 0
     try:
         while part := file.read(PART):
             sha256.update(part)
-            digests.append(hashlib.md5(part, usedforsecurity=False).digest())
             size += len(part)
         file.seek(0)
     except BaseException:
         file.close()
         raise
-    return Body(file, size, sha256.hexdigest(), parts_etag(digests))
+    return Body(file, size, sha256.hexdigest())
 
 
 def _body(content: bytes) -> Body:

@@ -259,11 +259,6 @@ def without(settings: Settings, environ: Mapping[str, str], option: Attempt) -> 
     return settings if less == dict(environ) else load(less).settings
 
 
-def without_checksum(settings: Settings, environ: Mapping[str, str]) -> Settings:
-    """The same requests to the same place, without the checksum header that the preset sends."""
-    return without(settings, environ, Attempt(None, False, with_sse=settings.sse is not None))
-
-
 def _put(store: ObjectStore, upload: Upload, option: Attempt) -> Attempt:
     """A server error is asked about once more: a single one is no diagnosis."""
     attempt = _put_once(store, upload, option)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
@@ -14,6 +15,7 @@ import typer
 
 from frigate_s3_mirror import __version__, recovery_commands
 from frigate_s3_mirror.command_line import EXIT_CONFIGURATION, Commands, fail, settings_or_exit
+from frigate_s3_mirror.events import FrigateError
 from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.ledger_file import LedgerError
 from frigate_s3_mirror.lifecycle import State
@@ -88,7 +90,8 @@ def run(
             left = int(mirror.is_broken)
         else:
             left = _drain(mirror)
-            FilterWatch(loaded.settings, mirror.clock).look()
+            with contextlib.suppress(FrigateError):  # told by the scan
+                FilterWatch(loaded.settings, loaded.settings.event_database, mirror.clock).look()
             _say_what_is_left(mirror.ledger, mirror.problems)
     finally:
         mirror.close()

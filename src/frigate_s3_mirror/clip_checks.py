@@ -42,6 +42,8 @@ def check_recordings(settings: Settings, now: float) -> Finding:
                 NAME, unwanted, "Correct S3_CLIP_CAMERAS and S3_CLIP_LABELS: as they are, no clip is mirrored."
             )
         newest = scan.newest()
+        if newest is not None and (absence := frigate.recordings_folder.absence()) is not None:
+            return failed(NAME, absence, "Mount the share with Frigate's recordings, or set FRIGATE_RECORDINGS_DIR.")
         trouble = _trouble(frigate.recordings, newest) if newest is not None else None
         seen = RecordingsSeen(newest, trouble, scan.has_reviews())
     except FrigateError as error:

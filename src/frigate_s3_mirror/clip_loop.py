@@ -13,6 +13,7 @@ from frigate_s3_mirror.discovery import Record
 from frigate_s3_mirror.events import FrigateError
 from frigate_s3_mirror.ledger_thread import LedgerThread
 from frigate_s3_mirror.logs import logger
+from frigate_s3_mirror.runtime.problem_log import ProblemLog
 from frigate_s3_mirror.settings import Settings
 
 LOOK_SECONDS = 1.0
@@ -29,7 +30,7 @@ class ClipLoop:
         self._settings, self._scan, self._record, self._clock, self._calls = settings, scan, record, clock, calls
         self._pool = ThreadPoolExecutor(1, "clip scan")
         self._next_full = self._next_look = 0.0
-        self._problem: str | None = None
+        self._problem = ProblemLog(logger(), "S3 clips: %s Trying again.", monotonic=clock.monotonic)
         self.on_round: Callable[[], object] = lambda: None
         """Called after each round that went well."""
         self._is_told = False
@@ -48,10 +49,10 @@ class ClipLoop:
         while True:
             try:
                 await self._look(self._clock.monotonic())
-                self._problem = None
+                self._problem.clear()
                 self.on_round()
             except FrigateError as error:
-                self._tell(str(error))
+                self._problem.report(str(error))
             except Exception:  # noqa: BLE001  # outermost frame of the loop: told, and the next round tries again
                 logger().exception("S3 clips: the scan failed; trying again")
             await asyncio.sleep(LOOK_SECONDS)
@@ -97,11 +98,6 @@ class ClipLoop:
                 if not taken:
                     break
         return found
-
-    def _tell(self, problem: str) -> None:
-        if problem != self._problem:
-            logger().warning("S3 clips: %s Trying again.", problem)
-        self._problem = problem
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: object) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)

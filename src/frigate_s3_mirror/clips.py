@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frigate_s3_mirror.ledger import Ledger
+from frigate_s3_mirror.runtime import untrusted
+from frigate_s3_mirror.runtime.untrusted import RefusedValueError
 
 _PARTS = """SELECT part, key, seconds, size_bytes, uploaded_at FROM object
             WHERE event_id = ? AND kind = 'clip' AND part <> '' AND state = 'uploaded' AND key IS NOT NULL ORDER BY part"""
@@ -42,7 +44,14 @@ def clip_parts(ledger: Ledger, event_id: str) -> list[ClipPart]:
 
 def _parts(ledger: Ledger, sql: str, event_id: str) -> list[ClipPart]:
     rows = ledger.connection.execute(sql, (event_id,))
-    return [ClipPart(row[0], row[1], row[2] or 0.0, row[3] or 0, row[4] or 0.0) for row in rows]
+    return [ClipPart(row[0], row[1], _seconds(row[2]), row[3] or 0, row[4] or 0.0) for row in rows]
+
+
+def _seconds(value: object) -> float:
+    try:
+        return max(0.0, untrusted.number(value))
+    except RefusedValueError:
+        return 0.0
 
 
 def playlist(parts: Iterable[tuple[ClipPart, str]]) -> bytes:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from frigate_s3_mirror.clock import Clock
-from frigate_s3_mirror.filter_check import FilterWatch
 from frigate_s3_mirror.health import Vital
 from frigate_s3_mirror.ledger_file import FILE_NAME
 from frigate_s3_mirror.observers import Observer
@@ -38,8 +37,6 @@ def companions(
         from frigate_s3_mirror.notify import Notifier
 
         found.append(Notifier(settings, clock))
-    if settings.cameras or settings.labels or settings.clip_cameras or settings.clip_labels:
-        found.append(FilterWatch(settings, clock))
     if settings.heartbeat_url is not None:
         from frigate_s3_mirror.watchdog import Watchdog
 

@@ -35,10 +35,10 @@ from frigate_s3_mirror.scan import FrigateScan, Refused
 from frigate_s3_mirror.sent_files import (
     Change,
     Sent,
-    change_of,
     file_of,
     is_of_another_event,
     is_settled,
+    look_for_change,
     sent_of,
     sent_since,
 )
@@ -411,7 +411,7 @@ class Discovery:
             await self._take_up_again(event, sent)
             return
         for entry in sent:
-            if change := change_of(entry, file_of(entry, self.pictures)):
+            if change := look_for_change(entry, file_of(entry, self.pictures), self.pictures):
                 await self._send_again(entry, change)
 
     async def _look_at_sent(self, since: float) -> None:
@@ -422,7 +422,9 @@ class Discovery:
         sent: list[Sent] = await self.calls.call(lambda: sent_since(self.calls.ledger.connection, since))
         for entry in sent:
             found = file_of(entry, self.pictures)
-            if found is not None and is_settled(found, now) and (change := change_of(entry, found)):
+            if found is None or not is_settled(found, now):
+                continue
+            if change := look_for_change(entry, found, self.pictures):
                 await self._send_again(entry, change)
 
     async def _send_again(self, sent: Sent, change: Change) -> None:

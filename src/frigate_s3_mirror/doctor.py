@@ -17,6 +17,7 @@ from frigate_s3_mirror.clip_checks import check_recordings
 from frigate_s3_mirror.environment import Loaded, SettingsError, load
 from frigate_s3_mirror.events import FrigateError
 from frigate_s3_mirror.finding import Finding, Verdict, failed, ok, skipped, warning
+from frigate_s3_mirror.frigate_access import access
 from frigate_s3_mirror.frigate_api import ApiError, FrigateApi
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.settings import Settings
@@ -59,7 +60,7 @@ class Report:
         if self.exit_status == EXIT_CONFIGURATION:
             return "Correct the settings first, then run the doctor again."
         if len(bad) == 1:
-            return f"One check failed: {bad[0].name}. Follow its arrow, then run the doctor again."
+            return f"One check failed: {bad[0].name}. Do what its arrow says, then run the doctor again."
         if bad:
             return f"{len(bad)} checks failed. Begin with {bad[0].name}, then run the doctor again."
         if any(finding.verdict is Verdict.WARNING for finding in self.findings):
@@ -145,7 +146,7 @@ class Doctor:
         yield local_checks.judge_database(settings.db_path, seen, self._now(), is_filtered=is_filtered)
         sample, oldest = ((), ()) if isinstance(seen, FrigateError) else (seen.sample, seen.oldest)
         clips = settings.clips_dir
-        clips_seen = local_checks.look_at_clips(clips, sample, oldest)
+        clips_seen = local_checks.look_at_clips(clips, sample, oldest, access(settings).clips_folder)
         yield local_checks.judge_clips(clips, clips_seen)
         has_clips = clips_seen.problem is None
         yield local_checks.check_inotify(clips) if has_clips else skipped("inotify", "Needs clips folder.")

@@ -10,6 +10,7 @@ from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.logs import logger
+from frigate_s3_mirror.runtime.problem_log import ProblemLog
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.state_files import About, StateFiles
 
@@ -27,7 +28,7 @@ class Exports:
         self._primary = Kind.SNAPSHOT if Kind.SNAPSHOT in settings.artifacts else settings.artifacts[0]
         home = home_of(settings)
         self._about = About(home.destination, self._primary, home.layout)
-        self._told = False
+        self._writing = ProblemLog(logger(), "S3 snapshot mirror: %s")
 
     def import_into_ledger(self, now: float) -> int:
         """Have a ledger that is new, or older than the files, take over what they say; returns how many entries that were.
@@ -105,14 +106,12 @@ class Exports:
             self._write_failed()
         except OSError as error:
             self._tell(error)
+        else:
+            self._writing.clear()
 
     def _write_failed(self) -> None:
         self._files.write_failed(self._ledger.problems(State.FAILED, State.EXPIRED, limit=_MOST_PROBLEMS))
 
     def _tell(self, error: OSError) -> None:
-        if not self._told:
-            logger().warning(
-                "S3 snapshot mirror: cannot write the state files in %s (%s); the ledger %s holds everything all the same",
-                self._folder, error.strerror, self._ledger.path,
-            )  # fmt: skip
-        self._told = True
+        why = f"cannot write the state files in {self._folder} ({error.strerror})"
+        self._writing.report(f"{why}; the ledger {self._ledger.path} holds everything all the same")

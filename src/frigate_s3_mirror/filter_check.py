@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from frigate_s3_mirror.clock import Clock
-from frigate_s3_mirror.entries import Outcome
+from frigate_s3_mirror.database_words import cannot_be_read
 from frigate_s3_mirror.events import Filters, FrigateError, database_uri
-from frigate_s3_mirror.health import Condition
 from frigate_s3_mirror.logs import logger
+from frigate_s3_mirror.runtime import untrusted
+from frigate_s3_mirror.runtime.problem_log import ProblemLog
 from frigate_s3_mirror.runtime.untrusted import single_line
 from frigate_s3_mirror.settings import Settings
-from frigate_s3_mirror.trouble import Trouble
 
-_EVERY = 600.0  # seconds between two looks
+_FEW_EVENTS = 5
+"""A Frigate with fewer has just begun: that is worth a line in the log, and says nothing about health."""
 _SHOWN = 10  # names in the sentence
 _ANY_WANTED = "SELECT 1 FROM event e WHERE e.has_snapshot = 1 AND {condition} LIMIT 1"
 PICTURES = ("S3_CAMERAS", "S3_LABELS")
 CLIPS = ("S3_CLIP_CAMERAS", "S3_CLIP_LABELS")
 """The variables of a pair of filters."""
 _NAMES = "SELECT DISTINCT e.camera, e.label FROM event e WHERE e.has_snapshot = 1 LIMIT 10000"
+_FIRST_EVENTS = f"SELECT 1 FROM event e WHERE e.has_snapshot = 1 LIMIT {_FEW_EVENTS}"  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +45,20 @@ def nothing_wanted(database: Path, filters: Filters, variables: tuple[str, str] 
         FrigateError: the database cannot be read.
     """
     condition, parameters = filters.sql()
-    if not parameters:
+    if not parameters or _rows(database, _ANY_WANTED.format(condition=condition), parameters):
         return None
-    try:
-        with contextlib.closing(sqlite3.connect(database_uri(database), uri=True, timeout=1.0)) as connection:
-            connection.text_factory = lambda raw: raw.decode(errors="replace")
-            if connection.execute(_ANY_WANTED.format(condition=condition), parameters).fetchone() is not None:
-                return None
-            rows = connection.execute(_NAMES).fetchall()
-    except (sqlite3.Error, OSError) as error:
-        raise FrigateError(f"Frigate's database {database} cannot be read ({error}).") from error
+    rows = _rows(database, _NAMES)
     names = Names(frozenset(str(row[0]) for row in rows), frozenset(str(row[1]) for row in rows))
     return judge(filters, names, variables)
+
+
+def _rows(database: Path, sql: str, parameters: Sequence[str] = ()) -> list[Any]:
+    try:
+        with contextlib.closing(sqlite3.connect(database_uri(database), uri=True, timeout=1.0)) as connection:
+            connection.text_factory = untrusted.decoded
+            return connection.execute(sql, parameters).fetchall()
+    except (sqlite3.Error, OSError) as error:
+        raise FrigateError(cannot_be_read(database, str(error))) from error
 
 
 def judge(filters: Filters, names: Names, variables: tuple[str, str] = PICTURES) -> str | None:
@@ -84,51 +87,28 @@ def _listed(names: frozenset[str]) -> str:
 
 
 class FilterWatch:
-    """An onlooker (see observers.Observer) that warns while nothing is wanted; `problem` is the sentence."""
+    """Warns while nothing is wanted; one thread at a time."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
-        self._database = settings.event_database
+    def __init__(self, settings: Settings, database: Path, clock: Clock) -> None:
+        self._database = database
         self._pairs = [(Filters(settings.cameras, settings.labels), PICTURES, "Nothing is mirrored.")]
         if settings.has_clips:
             self._pairs.append((Filters(settings.clip_cameras, settings.clip_labels), CLIPS, "No clip is mirrored."))
-        self._clock = clock
-        self._trouble = Trouble()
+        self._problem = ProblemLog(logger(), "S3 snapshot mirror: %s", monotonic=clock.monotonic)
 
-    @property
-    def problem(self) -> str | None:
-        """What is wrong now, None when something is wanted."""
-        return self._trouble.sentence
+    def look(self) -> str | None:
+        """Look, log a warning when it is news, and return it once Frigate has more than a first few events.
 
-    def settled(self, outcomes: Sequence[Outcome]) -> None:
-        """Uploads say nothing about what is left out."""
-
-    def health_changed(self, condition: Condition, since: float) -> None:
-        """Nor does health."""
-
-    def proved(self) -> None:
-        """Nor S3."""
-
-    async def regularly(self) -> None:
-        """Look now and then, for ever."""
-        pool = ThreadPoolExecutor(1, "filters")
-        try:
-            while True:
-                await asyncio.get_running_loop().run_in_executor(pool, self.look)
-                await asyncio.sleep(_EVERY)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    def look(self) -> None:
-        """Look once, and log a warning when there is one; what cannot be read is told elsewhere."""
-        try:
-            found = (self._problem_of(*pair) for pair in self._pairs)
-            sentence = next((sentence for sentence in found if sentence is not None), None)
-        except FrigateError:
-            return
+        Raises:
+            FrigateError: the database cannot be read.
+        """
+        found = (self._problem_of(*pair) for pair in self._pairs)
+        sentence = next((sentence for sentence in found if sentence is not None), None)
         if sentence is None:
-            self._trouble.is_over()
-        elif self._trouble.met(sentence, self._clock.monotonic()):
-            logger().warning("S3 snapshot mirror: %s", sentence)
+            self._problem.clear()
+            return None
+        self._problem.report(sentence)
+        return sentence if len(_rows(self._database, _FIRST_EVENTS)) == _FEW_EVENTS else None
 
     def _problem_of(self, filters: Filters, variables: tuple[str, str], effect: str) -> str | None:
         sentence = nothing_wanted(self._database, filters, variables)

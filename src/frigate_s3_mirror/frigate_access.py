@@ -53,10 +53,11 @@ def _over_http(settings: Settings) -> FrigateAccess:
     api, folder, copy = FrigateApi(settings), settings.ledger_dir, settings.event_database
     pictures = ApiPictures(api, folder)
     recordings = ApiFiles(api, "recordings", RECORDINGS, folder)
+    retention_seconds = settings.frigate_retention_days * 86400
     return FrigateAccess(
         copy,
         pictures,
-        ApiFolder("snapshots", partial(look_at_pictures, pictures, copy)),
+        ApiFolder("snapshots", partial(look_at_pictures, pictures, copy, retention_seconds)),
         recordings,
         ApiFolder("recordings", partial(look_at_recordings, recordings, copy)),
         api,

@@ -19,6 +19,7 @@ from frigate_s3_mirror.api_login import LoginPause
 from frigate_s3_mirror.events import FrigateError
 from frigate_s3_mirror.runtime.untrusted import RefusedValueError, parse_json
 from frigate_s3_mirror.settings import INNER_PORT, Settings
+from frigate_s3_mirror.storage.retry_after import parse_retry_after
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -33,7 +34,6 @@ _ALWAYS = {"x-cache-bypass": "1", "accept-encoding": "identity"}
 
 _NO_FRIGATE_BEHIND = frozenset({500, 502, 503, 504})
 """What nginx says while it is up and Frigate is not: at each start for seconds, with migrations for minutes."""
-_LONGEST_SECONDS = 10  # digits of a Retry-After; whatever is longer, we wait our own longest pause
 _PLAIN_PICTURE = urlencode({"bbox": 0, "timestamp": 0, "crop": 0})
 """What is left out, 0.18 takes from the camera's configuration; earlier versions draw nothing."""
 
@@ -207,8 +207,7 @@ class FrigateApi:
 
     def _no_login(self, answer: Answer) -> LoginRefusedError:
         """Each refusal counts against the owner of this address, too: the next try waits."""
-        asked = answer.headers.get("retry-after", "").strip()
-        wanted = float(asked) if asked.isascii() and asked.isdecimal() and len(asked) < _LONGEST_SECONDS else None
+        wanted = parse_retry_after(answer.headers.get("retry-after"))
         sentence = (
             f"Frigate at {self.address} refuses the login (status {answer.status}); check FRIGATE_USER and "
             "FRIGATE_PASSWORD. It is tried again after some minutes, or at the next start."

@@ -180,7 +180,9 @@ def _of_proof(facts: Facts) -> Condition | None:
 
 
 def _of_filter(facts: Facts) -> Condition | None:
-    return None if facts.filter_problem is None else _degraded(facts.filter_problem)
+    if facts.filter_problem is None:
+        return None
+    return _degraded(f"{facts.filter_problem} You must act: correct the setting, `config` shows it.")
 
 
 def _of_log(facts: Facts) -> Condition | None:

@@ -18,6 +18,7 @@ from frigate_s3_mirror import __version__
 from frigate_s3_mirror.clock import Clock
 from frigate_s3_mirror.discovery import Discovery
 from frigate_s3_mirror.events import Filters, FrigateError
+from frigate_s3_mirror.filter_check import FilterWatch
 from frigate_s3_mirror.frigate_access import FrigateAccess
 from frigate_s3_mirror.health import MISSING_SECONDS, Condition, Facts, Health, Lane, Vital, judge_health
 from frigate_s3_mirror.kinds import Kind
@@ -25,7 +26,7 @@ from frigate_s3_mirror.ledger_thread import LedgerThread
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.logs import is_stuck, logger
 from frigate_s3_mirror.observers import Observer, tell_all
-from frigate_s3_mirror.overdue import OverdueScan, filter_problem
+from frigate_s3_mirror.overdue import OverdueScan
 from frigate_s3_mirror.reports import Prove
 from frigate_s3_mirror.retry import ErrorClass
 from frigate_s3_mirror.runtime.problem_log import ProblemLog
@@ -64,13 +65,17 @@ class HealthWatch:
         ticks: Ticks,
         say: Callable[[SignOfLife], None],
         restarts: Mapping[str, int],
+        limits: Callable[[], Sequence[str]] = tuple,
     ) -> None:
+        """`limits` tells what the server was found to refuse, a sentence each; `say` gives the sign of life."""
         self._settings, self._calls, self._ledger, self._clock = settings, calls, calls.ledger, clock
         self._discovery, self._frigate, self._prove, self._observers = discovery, frigate, prove, observers
         self._lanes, self._ticks, self._say, self._restarts = lanes, ticks, say, restarts
+        self._limits = limits
         self._pictures = lanes[0]
         self._wanted = Filters(settings.cameras, settings.labels).sql()
         self._overdue = OverdueScan(calls.ledger.path, frigate.database)
+        self._filters = FilterWatch(settings, frigate.database, clock)
         self.on_change: Callable[[Health], None] = lambda _health: None
         """Called before all others when health becomes another word."""
         self._condition = _STARTING
@@ -167,7 +172,7 @@ class HealthWatch:
         with self._noticing_the_ledger():
             self._ledger.note(
                 pid=os.getpid(), version=__version__, started_at=now, stopped_at=None,
-                health=_STARTING.health, reason=_STARTING.reason, health_since=now, alive_at=now,
+                health=_STARTING.health, reason=_STARTING.reason, health_since=now, alive_at=now, limits=(),
             )  # fmt: skip
 
     async def note(self, *, quiet: bool = False) -> None:
@@ -250,9 +255,7 @@ class HealthWatch:
             return
         if Kind.SNAPSHOT in self._settings.picture_kinds:
             await self._count_missing(self._clock.now())
-        if self._settings.cameras or self._settings.labels:
-            unwanted = await asyncio.to_thread(self._overdue.unwanted, self._wanted)
-            self._filter_problem = filter_problem(unwanted, self._settings.cameras, self._settings.labels)
+        self._filter_problem = await asyncio.to_thread(self._filters.look)
 
     async def _count_missing(self, now: float) -> None:
         count = partial(self._overdue.count, self._missing.mark, now, MISSING_SECONDS, self._wanted)
@@ -291,6 +294,7 @@ class HealthWatch:
         with self._noticing_the_ledger():
             self._ledger.note(
                 health=self._condition.health, reason=self._condition.reason, health_since=self._since, alive_at=self._clock.now(),
+                limits=self._limits(),
             )  # fmt: skip
 
     def _keep_answer(self) -> None:

@@ -324,12 +324,6 @@ class Ledger(LedgerFile):
         rows = self.connection.execute("SELECT DISTINCT kind FROM object WHERE event_id = ?", (event_id,))
         return {Kind(row[0]) for row in rows}
 
-    def given_up(self) -> Iterator[Entry]:
-        """Entries whose file never came, or was gone before S3 had it."""
-        sql = f"SELECT {_ENTRY} FROM object WHERE state IN ('absent', 'expired') AND event IS NOT NULL"  # noqa: S608
-        for row in self.connection.execute(sql):
-            yield from self._read_entries([row])[0]
-
     def cameras(self) -> list[str]:
         """Every camera that an entry is of."""
         sql = "SELECT DISTINCT camera FROM object WHERE camera IS NOT NULL AND camera <> '' ORDER BY camera"
@@ -358,11 +352,6 @@ class Ledger(LedgerFile):
         return max(new_uploaded, 0), max(new_failed, 0)
 
     # -- one odd row among good ones -------------------------------------------------------------------------------
-
-    @property
-    def odd_entries(self) -> int:
-        """How many entries were met that cannot be stored or read."""
-        return len(self._odd)
 
     def _read_entries(self, rows: Iterable[Sequence[Any]]) -> tuple[list[Entry], list[tuple[int, str]]]:
         """The entries, and apart from them rows that are none, with the reason."""
@@ -433,7 +422,7 @@ class Ledger(LedgerFile):
             "SELECT min(next_attempt_at) FROM object WHERE state = 'pending' AND next_attempt_at > ? AND kind <> 'clip'"
         )
         found = self.connection.execute(sql, (now,)).fetchone()[0]
-        return None if found is None else float(found)
+        return untrusted.time_or_none(found)
 
     def due_upto(self, row: float, now: float, *, clips: bool) -> tuple[int, int, int]:
         """Count the due entries up to this row number and all of them; also return the highest of their row numbers."""
@@ -442,15 +431,17 @@ class Ledger(LedgerFile):
 
     def oldest_pending(self) -> float | None:
         """When the event of the oldest pending picture happened (unix seconds), or None without a backlog."""
-        sql = "SELECT min(happened_at) FROM object WHERE state = 'pending' AND kind <> 'clip'"
-        row = self.connection.execute(sql).fetchone()
-        return None if row[0] is None else float(row[0])
+        sql = "SELECT min(happened_at) FROM object WHERE state = 'pending' AND happened_at >= ? AND kind <> 'clip'"
+        row = self.connection.execute(sql, (untrusted.EARLIEST_TIME,)).fetchone()
+        return untrusted.time_or_none(row[0])
 
     def last_uploaded(self) -> tuple[float, str] | None:
         """Time (unix seconds) and key of the newest upload."""
         row = self.connection.execute(
             """SELECT uploaded_at, key FROM object INDEXED BY object_uploads
-               WHERE uploaded_at IS NOT NULL AND state = 'uploaded' AND key IS NOT NULL ORDER BY uploaded_at DESC LIMIT 1"""
+               WHERE uploaded_at BETWEEN ? AND ? AND state = 'uploaded' AND key IS NOT NULL
+               ORDER BY uploaded_at DESC LIMIT 1""",
+            (untrusted.EARLIEST_TIME, untrusted.LATEST_TIME - 1),
         ).fetchone()
         return None if row is None else (float(row[0]), str(row[1]))
 
@@ -478,7 +469,7 @@ class Ledger(LedgerFile):
         sql = f"""SELECT event_id, camera, kind, state, attempts, last_error, happened_at FROM object
                   WHERE state IN ({marks}) {which} ORDER BY happened_at DESC LIMIT ?"""  # noqa: S608
         return [
-            Problem(row[0], row[1], row[2], State(row[3]), row[4], row[5], row[6])
+            Problem(row[0], row[1], row[2], State(row[3]), row[4], row[5], untrusted.time_or_none(row[6]) or 0.0)
             for row in self.connection.execute(sql, (*states, limit))
             if row[3] in states
         ]

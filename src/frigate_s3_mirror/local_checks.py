@@ -30,7 +30,7 @@ from frigate_s3_mirror.events import (
 )
 from frigate_s3_mirror.filter_check import nothing_wanted
 from frigate_s3_mirror.finding import Finding, failed, ok, skipped, warning
-from frigate_s3_mirror.folders import folder_problem
+from frigate_s3_mirror.folders import Folder, folder_problem
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.ledger_file import FILE_NAME, LedgerError, OutdatedLedgerError
@@ -203,10 +203,17 @@ class ClipsSeen:
     oldest: int = 0
     oldest_found: int = 0
     """The same of the oldest ones."""
+    absence: str | None = None
+    """The service's own sentence (see folders.Folder) when it would not trust the folder."""
 
 
-def look_at_clips(clips_dir: Path, sample: tuple[Event, ...], oldest: tuple[Event, ...] = ()) -> ClipsSeen:
-    """List the folder until enough is seen, open one picture, and look for the files of the newest events, and of the oldest."""
+def look_at_clips(
+    clips_dir: Path, sample: tuple[Event, ...], oldest: tuple[Event, ...] = (), folder: Folder | None = None
+) -> ClipsSeen:
+    """List the folder until enough is seen, open one picture, and look for the files of the newest events, and of the oldest.
+
+    `folder` is the service's judge of the same folder.
+    """
     problem = folder_problem(clips_dir)
     if problem is not None:
         return ClipsSeen(problem, 0)
@@ -221,7 +228,8 @@ def look_at_clips(clips_dir: Path, sample: tuple[Event, ...], oldest: tuple[Even
     except OSError as error:
         return ClipsSeen(f"Frigate's clips folder {clips_dir} cannot be read ({error.strerror}).", pictures)
     found = [_with_file(clips_dir, events) for events in (sample, oldest)]
-    return ClipsSeen(None, pictures, first and _unreadable(clips_dir, first), *found[0], *found[1])
+    unreadable = first and _unreadable(clips_dir, first)
+    return ClipsSeen(None, pictures, unreadable, *found[0], *found[1], folder.absence() if folder else None)
 
 
 def _with_file(clips_dir: Path, events: Sequence[Event]) -> tuple[int, int]:
@@ -250,20 +258,16 @@ def judge_clips(clips_dir: Path, seen: ClipsSeen) -> Finding:
         return failed(
             "clips folder", f"{clips_dir}: {seen.unreadable}.", "Run the mirror as a user who may read Frigate's files."
         )
+    if seen.absence is not None:
+        return failed("clips folder", seen.absence, _SHARE_FIX)
     many = "or more" if seen.pictures >= ENOUGH_PICTURES else "seen"
     told = f"{clips_dir}: readable, {_count(seen.pictures, 'picture')} {many}."
     if seen.sampled == 0:
         return ok("clips folder", told)
     share = f"{told} Of the newest {_count(seen.sampled, 'event')} with a snapshot, {seen.sampled_found} have a file"
     share += f", of the oldest {seen.oldest}, {seen.oldest_found}." if seen.oldest else "."
-    if seen.sampled_found == 0 and not seen.oldest_found:
-        return warning("clips folder", share, f"This may be another Frigate's folder. {_CLIPS_FIX}")
     if _are_too_few(seen.sampled_found, seen.sampled) or _are_too_few(seen.oldest_found, seen.oldest):
-        return warning(
-            "clips folder",
-            share,
-            "Is the share mounted? Frigate may be writing into the mount point: mount it, restart Frigate, and run the doctor again.",
-        )
+        return warning("clips folder", share, _SHARE_FIX if seen.sampled_found else f"Another Frigate's? {_SHARE_FIX}")
     return ok("clips folder", share)
 
 
@@ -272,6 +276,10 @@ def _are_too_few(found: int, looked_for: int) -> bool:
     return (looked_for - found) * 4 > looked_for
 
 
+_SHARE_FIX = (
+    "Is the share mounted? Frigate may be writing into the mount point: mount it, restart Frigate, and run the doctor "
+    "again. Or correct FRIGATE_CLIPS_DIR."
+)
 _CLIPS_FIX = (
     "Set FRIGATE_CLIPS_DIR to Frigate's clips folder; in a container, mount Frigate's media folder (read-only will do)."
 )

@@ -11,8 +11,6 @@ from frigate_s3_mirror.scan import JoinedDatabases
 
 REACH_SECONDS = 7 * 86400.0
 """How far back it looks."""
-_FEW_EVENTS = 5
-"""A Frigate with fewer has just begun, and says nothing about the filters."""
 # A row that was cleared of its snapshot may never have had a file: only the scan can tell, by looking for it.
 _OVERDUE = """
 SELECT count(*) FILTER (WHERE e.end_time <= :mark), count(*)
@@ -20,8 +18,6 @@ FROM frigate.event e LEFT JOIN object o ON o.event_id = e.id AND o.kind = 'snaps
 WHERE e.start_time >= :since AND e.end_time <= :upto AND {wanted}
   AND (o.state = 'pending' OR (o.id IS NULL AND e.has_snapshot = 1))
 """
-_ANY_WANTED = "SELECT EXISTS (SELECT 1 FROM frigate.event e WHERE {wanted})"
-_EVENTS = "SELECT count(*) FROM frigate.event"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +41,6 @@ class OverdueScan(JoinedDatabases):
         values = {"mark": mark, "since": now - REACH_SECONDS, "upto": now - grace, **parameters}
         (row,) = self.rows(_OVERDUE.format(wanted=wanted), values)
         return Overdue(int(row[0]), int(row[1]))
-
-    def unwanted(self, condition: tuple[str, list[str]]) -> int:
-        """Return how many events Frigate has if none of them is wanted, else 0. Raises FrigateError."""
-        self.ensure_open()
-        wanted, parameters = _named(condition)
-        (found,) = self.rows(_ANY_WANTED.format(wanted=wanted), parameters)
-        return 0 if found[0] else int(self.rows(_EVENTS)[0][0])
-
-
-def filter_problem(unwanted_events: int, cameras: tuple[str, ...], labels: tuple[str, ...]) -> str | None:
-    """Return a sentence when the filters cannot be meant: of many events they let none through."""
-    if unwanted_events < _FEW_EVENTS:
-        return None
-    chosen = [f"{name}={','.join(those)}" for name, those in (("S3_CAMERAS", cameras), ("S3_LABELS", labels)) if those]
-    return (
-        f"None of Frigate's {unwanted_events} events passes {' and '.join(chosen)}, so nothing is mirrored. "
-        "You must act: correct the setting, `config` shows it."
-    )
 
 
 def _named(condition: tuple[str, list[str]]) -> tuple[str, dict[str, str]]:

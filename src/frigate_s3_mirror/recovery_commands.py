@@ -192,7 +192,7 @@ def iam_policy(
         bool, typer.Option("--with-lifecycle", help="Also what `lifecycle --apply` needs.")
     ] = False,
 ) -> None:
-    """Print the least IAM policy for the key; without options it may put objects and nothing else."""
+    """Print a minimal IAM policy for the key; without options it allows uploads and nothing else."""
     from frigate_s3_mirror import policies
 
     settings = settings_or_exit().settings
@@ -205,7 +205,7 @@ def lifecycle(
         bool, typer.Option("--apply", help="Write the rules to the bucket; those of others stay.")
     ] = False,
 ) -> None:
-    """Print the bucket's rules for S3_RETENTION_DAYS and its like, or write them: the bucket then deletes old objects itself."""
+    """Print the bucket's lifecycle rules for S3_RETENTION_DAYS and its like, or apply them: the bucket then deletes old objects itself."""
     from frigate_s3_mirror.lifecycle_client import LifecycleClient, LifecycleError
     from frigate_s3_mirror.policies import lifecycle_rules
 
@@ -229,7 +229,7 @@ def fleet(
         bool, typer.Option("--everywhere", help="List the whole bucket, not only beside and above S3_PATH_PREFIX.")
     ] = False,
 ) -> None:
-    """Show how all sites do that mirror into this bucket, the silent ones first; needs s3:ListBucket and s3:GetObject.
+    """Show the health of all sites that mirror into this bucket, the silent ones first; needs s3:ListBucket and s3:GetObject.
 
     Exit status: 0 all are well, 1 one is silent or not OK, 2 they could not be read.
     """

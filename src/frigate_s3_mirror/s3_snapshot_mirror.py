@@ -106,7 +106,7 @@ class Mirror:
         self.health = HealthWatch(
             settings, self._calls, self.clock, discovery=self.discovery, frigate=frigate, lanes=self.lanes,
             prove=self._scans.prove, observers=self.observers, ticks=self._ticks, say=self._lock.say,
-            restarts=self.supervisor.restarts,
+            restarts=self.supervisor.restarts, limits=lambda: store.limits if isinstance(store, ObjectStore) else (),
         )  # fmt: skip
         self._heartbeat = Heartbeat(settings, store, self.uploader, self.health.own_words, self.clock)
         self.health.on_change = self._heartbeat.health_changed

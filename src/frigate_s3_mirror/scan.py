@@ -34,6 +34,13 @@ _REFUSED = f"""
 SELECT o.id, o.event_id, o.kind, o.last_error, {{columns}}
 FROM object o LEFT JOIN frigate.event e ON e.id = o.event_id WHERE {IS_REFUSED}
 """  # noqa: S608
+_USED_AGAIN = """
+SELECT {columns} FROM frigate.event e
+WHERE {wanted} AND EXISTS (
+    SELECT 1 FROM object o WHERE o.event_id = e.id AND o.state = 'uploaded' AND o.kind <> 'clip'
+      AND (o.camera <> e.camera OR o.start_time <> e.start_time)
+)
+"""
 _PROOF = """
 SELECT count(*), sum(o.state = 'uploaded'), sum(o.state = 'uploaded' AND o.sha256 IS NOT NULL),
        sum(o.state IN ('absent', 'awaited', 'skipped')),
@@ -177,6 +184,12 @@ class FrigateScan(JoinedDatabases):
         return [
             Refused(row[0], row[1], Kind(row[2]), row[3] or "", row[4:] if row[4] is not None else None) for row in rows
         ]
+
+    def used_again(self) -> Rows:
+        """Events whose id an upload of another camera or another start has. Raises FrigateError."""
+        self.ensure_open()
+        sql = _USED_AGAIN.format(columns=self.table.columns, wanted=self._filter)
+        return read_rows(self.rows(sql, self._filter_parameters))
 
     def proof(self, since: float) -> Proof:
         """What is mirrored of the events that started after this (unix seconds), from both tables alone.

@@ -1,11 +1,11 @@
 """Looks for files that were given up once: a verdict about a file is only as good as the folder was when it was made.
 
-One pass over any number of entries reads each directory once. `verify` asks the same question, of a ledger that it reads.
+One pass over any number of entries reads each directory once. The service and `verify` ask the same question here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from frigate_s3_mirror.api_files import ApiFiles
 from frigate_s3_mirror.entries import Entry
@@ -42,14 +42,19 @@ class SecondLook:
         return isinstance(self._recordings, ApiFiles) and self._recordings.head(source) is not None
 
 
-def files_that_are_back(ledger: Ledger, pictures: Pictures, recordings: Files) -> Iterator[Entry]:
-    """Go through the entries that count as absent or expired and whose file is there. Raises FrigateError."""
+def files_that_are_back(
+    ledger: Ledger, pictures: Pictures, recordings: Files, concerns: Callable[[Entry], bool] = lambda _: True
+) -> Iterator[Entry]:
+    """Go through the entries that count as absent or expired and whose file is there. Raises FrigateError.
+
+    Only those are looked for that `concerns` is true of: over Frigate's API each look is a request.
+    """
     look = SecondLook(pictures, recordings)
     for state in GIVEN_UP:
         after: Entry | None = None
         while page := ledger.entries_in(state, after, PAGE):
             after = page[-1]
-            yield from (entry for entry in page if look.finds(entry))
+            yield from (entry for entry in page if concerns(entry) and look.finds(entry))
 
 
 def _listing(files: Files) -> Listing | None:

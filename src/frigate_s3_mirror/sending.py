@@ -37,8 +37,6 @@ class Body:
     content: bytes | BinaryIO
     size_bytes: int
     sha256: str
-    parts_etag: str | None = None
-    """The ETag of a large one when it is stored in parts, see s3.parts_etag."""
     modified_at: float | None = None
     """When the file was last written (unix seconds); None for what is no file of this machine's."""
     recheck: Callable[[], None] | None = None

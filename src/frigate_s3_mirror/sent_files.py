@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import sqlite3
 import stat
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,20 +14,28 @@ from typing import Any
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.lifecycle import State
-from frigate_s3_mirror.sources import Files, Found, candidates_of
+from frigate_s3_mirror.sources import (
+    Files,
+    Found,
+    SourceRefusedError,
+    SourceUnreachableError,
+    SourceVanishedError,
+    candidates_of,
+)
 
 _SAME_START = 1.0
 """Seconds by which two starts of the same event may differ: ledgers and object metadata round them."""
 _SETTLED_SECONDS = 2.0
 """A file that changed this lately may be about to change again."""
-_COLUMNS = "o.id, o.event_id, o.kind, o.state, o.source, o.camera, o.start_time, o.size_bytes"
+_COLUMNS = "o.id, o.event_id, o.kind, o.state, o.key, o.source, o.camera, o.start_time, o.sha256, o.size_bytes"
 _OF_EVENT = (
     "SELECT {columns} FROM object o WHERE o.event_id = ? AND o.state IN ('uploaded', 'expired') AND o.kind <> 'clip'"
 )
 _LATELY = """SELECT {columns} FROM object o WHERE o.uploaded_at >= ? AND o.state = 'uploaded' AND o.kind <> 'clip'
              ORDER BY o.uploaded_at DESC LIMIT 1000"""
 
-_UPLOADED = "SELECT {columns} FROM object o WHERE o.state = 'uploaded' AND o.kind IN ('snapshot', 'clean')"
+_UPLOADED = """SELECT {columns} FROM object o
+               WHERE o.state = 'uploaded' AND o.kind IN ('snapshot', 'clean') AND {condition}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +46,11 @@ class Sent:
     event_id: str
     kind: Kind
     state: State
+    key: str | None
     source: str | None
     camera: str | None
     start_time: float | None
+    sha256: str | None
     size_bytes: int | None
     modified_at: float | None
     """The file's time when it was read; None where nobody noted it."""
@@ -77,8 +89,8 @@ def is_settled(found: Found, now: float) -> bool:
 
 def is_of_another_event(sent: Sent, event: Event) -> bool:
     """Return whether Frigate uses an id again that an entry has: camera or start are others."""
-    if sent.camera is None or sent.start_time is None:
-        return False  # imported by its name alone
+    if not sent.camera or sent.start_time is None:
+        return False  # imported by its name alone, or from a key that says no more
     return sent.camera != event.camera or abs(sent.start_time - event.start_time) > _SAME_START
 
 
@@ -92,11 +104,34 @@ def sent_since(connection: sqlite3.Connection, uploaded_at: float) -> list[Sent]
     return list(_sent(connection.execute(_LATELY.format(columns=_columns(connection)), (uploaded_at,))))
 
 
-def changed_files(connection: sqlite3.Connection, pictures: Files) -> Iterator[Sent]:
-    """Go through the uploads whose file on this machine is another one now: all of them, for `verify`."""
-    for sent in _sent(connection.execute(_UPLOADED.format(columns=_columns(connection)))):
-        if change_of(sent, file_of(sent, pictures)) is Change.OTHER_PICTURE:
-            yield sent
+def changed_files(
+    connection: sqlite3.Connection, pictures: Files, condition: str = "1", parameters: Sequence[object] = ()
+) -> Iterator[tuple[Sent, Found]]:
+    """Go through the uploads whose file on this machine is another picture now: all of them, for `verify`.
+
+    `condition`, with its parameters, is over the ledger's alias `o`.
+    """
+    sql = _UPLOADED.format(columns=_columns(connection), condition=condition)
+    for sent in _sent(connection.execute(sql, parameters)):
+        found = file_of(sent, pictures)
+        if look_for_change(sent, found, pictures) is Change.OTHER_PICTURE and found is not None:
+            yield sent, found
+
+
+def look_for_change(sent: Sent, found: Found | None, pictures: Files) -> Change | None:
+    """Decide as `change_of` does, but read a file that only has another time: equal bytes are no change.
+
+    So it is with all files of a folder that was copied to another disk, or brought back from a backup.
+    """
+    change = change_of(sent, found)
+    if change is not Change.OTHER_PICTURE or found is None or found.size_bytes != sent.size_bytes:
+        return change
+    try:
+        descriptor, _ = pictures.open(found.source)
+    except (SourceVanishedError, SourceRefusedError, SourceUnreachableError):
+        return None  # nothing is known of it
+    with os.fdopen(descriptor, "rb") as file:
+        return None if hashlib.file_digest(file, "sha256").hexdigest() == sent.sha256 else change
 
 
 def file_of(sent: Sent, pictures: Files) -> Found | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from frigate_s3_mirror.health import Health, Vital
 from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.ledger_file import LOCK_NAME
 from frigate_s3_mirror.lifecycle import State
-from frigate_s3_mirror.running import running_events
+from frigate_s3_mirror.running import RunningEvent, running_events
+from frigate_s3_mirror.runtime.untrusted import single_line, time_or_none, unix_time
 from frigate_s3_mirror.scan import FrigateScan, Proof
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.sign_of_life import SignOfLife
@@ -52,6 +54,8 @@ class Status:
     """Events that run now and of which the bucket already has something."""
     live_picture_at: float | None = None
     """When S3 took the newest picture of one of them."""
+    notes: tuple[str, ...] = ()
+    """What the server was found to refuse and the mirror does without, a sentence each; nothing is wrong."""
 
     def lived(self, vital: Vital) -> Status:
         """The same numbers with what the running service says of itself now."""
@@ -82,7 +86,7 @@ def read_status(settings: Settings, now: float) -> Status:
         in_progress = running_events(settings, now) if running else []
         return Status(
             running=running,
-            version=facts.get("version"),
+            version=single_line(str(facts["version"])) if facts.get("version") is not None else None,
             health=word.health,
             reason=word.reason,
             health_since=word.since,
@@ -92,14 +96,17 @@ def read_status(settings: Settings, now: float) -> Status:
             lag_seconds=0.0 if oldest is None else max(0.0, now - oldest),
             retrying=counts[State.PENDING] if word.all_wait else ledger.retrying(),
             next_retry_at=ledger.next_retry(now),
-            s3_answered_at=max(filter(None, (facts.get("s3_answered_at"), last[0] if last else None)), default=None),
+            s3_answered_at=max(
+                filter(None, (time_or_none(facts.get("s3_answered_at")), last[0] if last else None)), default=None
+            ),
             last_upload_at=last[0] if last else None,
             last_upload_key=last[1] if last else None,
             waiting=[p for p in ledger.problems(State.PENDING, limit=_SHOWN_PROBLEMS) if p.error],
             failures=ledger.problems(State.FAILED, State.EXPIRED, limit=_SHOWN_PROBLEMS),
             proof=_proof(settings, ledger.path, now),
             in_progress=len(in_progress),
-            live_picture_at=max((e.picture.uploaded_at for e in in_progress if e.picture is not None), default=None),
+            notes=_notes(facts),
+            live_picture_at=_newest_picture(in_progress),
         )
 
 
@@ -114,7 +121,7 @@ class _Word:
 
 
 def _not_running(facts: dict[str, Any]) -> _Word:
-    return _Word(Health.DOWN.value, "The service is not running.", facts.get("stopped_at"))
+    return _Word(Health.DOWN.value, "The service is not running.", time_or_none(facts.get("stopped_at")))
 
 
 def _last_word(lock: Path, facts: dict[str, Any], now: float) -> _Word:
@@ -123,8 +130,7 @@ def _last_word(lock: Path, facts: dict[str, Any], now: float) -> _Word:
     fresh = next((sign for sign in signs if sign.is_fresh(now)), None)
     if fresh is not None:
         return _Word(fresh.health, fresh.reason, fresh.health_since, fresh.all_wait)
-    began = facts.get("started_at")
-    heard = max([sign.at for sign in signs] + ([began] if isinstance(began, int | float) else [0.0]))
+    heard = max([sign.at for sign in signs] + [time_or_none(facts.get("started_at")) or 0.0])
     if abs(now - heard) <= sign_of_life.OLDEST_SECONDS:
         return _Word(Health.DEGRADED.value, "Starting. Nothing to do yet.", heard)
     silence = format_duration(max(0.0, now - heard)) if heard else "a long time"
@@ -138,9 +144,20 @@ def _last_word(lock: Path, facts: dict[str, Any], now: float) -> _Word:
 def _noted(facts: dict[str, Any]) -> SignOfLife | None:
     """The same from the ledger: for a lock file that cannot be written in place on a full disk."""
     try:
-        return SignOfLife(facts["health"], facts["reason"], facts["health_since"], float(facts["alive_at"]))
-    except (KeyError, TypeError, ValueError):
+        health, reason = Health(facts["health"]), str(facts["reason"])
+        return SignOfLife(health.value, reason, unix_time(facts["health_since"]), unix_time(facts["alive_at"]))
+    except (KeyError, ValueError):
         return None
+
+
+def _newest_picture(in_progress: Sequence[RunningEvent]) -> float | None:
+    times = (time_or_none(event.picture.uploaded_at) for event in in_progress if event.picture is not None)
+    return max((at for at in times if at is not None), default=None)
+
+
+def _notes(facts: dict[str, Any]) -> tuple[str, ...]:
+    limits = facts.get("limits")
+    return tuple(single_line(limit) for limit in limits if isinstance(limit, str)) if isinstance(limits, list) else ()
 
 
 def _clips(ledger: Ledger) -> dict[str, int] | None:

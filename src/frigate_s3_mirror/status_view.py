@@ -46,6 +46,8 @@ def _headline(status: Status, now: float) -> Text:
         line.append(f" for {format_duration(max(0.0, now - status.health_since))}", "dim")
     if status.reason:
         line.append("\n").append(plain(status.reason))
+    for note in status.notes:
+        line.append("\nNote: ", "dim").append(plain(note))
     return line
 
 

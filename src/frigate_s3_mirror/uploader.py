@@ -200,11 +200,6 @@ class Uploader:
         return self.breaker.circuit is not Circuit.CLOSED or waits
 
     @property
-    def workers_died(self) -> int:
-        """How many worker threads had to be replaced."""
-        return self._workers.died
-
-    @property
     def in_flight(self) -> int:
         """How many uploads are under way."""
         return len(self._in_flight)

@@ -19,6 +19,7 @@ from typing import Any
 
 from frigate_s3_mirror.entries import Entry
 from frigate_s3_mirror.events import Event, Filters
+from frigate_s3_mirror.exports import Exports
 from frigate_s3_mirror.frigate_access import access
 from frigate_s3_mirror.keys import id_time, is_own_key, odd_path, parse_key
 from frigate_s3_mirror.kinds import Kind
@@ -31,8 +32,10 @@ from frigate_s3_mirror.s3 import ObjectStore, md5_of_etag
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.scan import FrigateScan
 from frigate_s3_mirror.scope import Scope, check_camera
+from frigate_s3_mirror.second_look import files_that_are_back
+from frigate_s3_mirror.sent_files import changed_files, is_of_another_event, sent_of
 from frigate_s3_mirror.settings import Settings
-from frigate_s3_mirror.sources import RECORDING, Found
+from frigate_s3_mirror.sources import Found
 from frigate_s3_mirror.status import is_running
 from frigate_s3_mirror.storage.metadata import sha256_of
 
@@ -65,10 +68,12 @@ class Trouble(StrEnum):
     """Frigate has it, the bucket not."""
     WAITING = "waiting"
     """It is recorded and was not sent yet."""
+    CHANGED = "changed"
+    """Frigate has another picture now than the one that was sent."""
 
 
 _HARMLESS = frozenset({Trouble.UNKNOWN})
-_REPAIRABLE = frozenset({Trouble.MISSING, Trouble.DIFFERENT, Trouble.UNREADABLE})
+_REPAIRABLE = frozenset({Trouble.MISSING, Trouble.DIFFERENT, Trouble.UNREADABLE, Trouble.CHANGED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +148,8 @@ class Verification:
         self._began_at = 0.0
         self._serves = False
         """Whether a service is at work: then what has just happened is on its way."""
+        self._of_others: set[int] = set()
+        """Rows of the ledger whose event's id Frigate uses for another event now."""
 
     def run(self, *, deep: bool = False, repair: bool = False) -> Verdict:
         """Compare; with `deep` every object is downloaded and hashed, with `repair` what can be sent again is queued.
@@ -297,7 +304,11 @@ class Verification:
     def _look_at_frigate(self, verdict: Verdict) -> None:
         """What the ledger does not know as uploaded, and events with a file that it does not know at all."""
         with Ledger.of(self._settings).reading() as ledger:
-            not_sent = [found for entry in ledger.unmirrored() if (found := self._not_sent(entry)) is not None]
+            frigate = self._frigate
+            back = list(files_that_are_back(ledger, frigate.pictures, frigate.recordings, self._holds))
+            is_back = {entry.row for entry in back}  # told below
+            entries = (entry for entry in ledger.unmirrored() if entry.row not in is_back)
+            not_sent = [found for entry in entries if (found := self._not_sent(entry)) is not None]
             waiting = [found for found in not_sent if found.trouble is Trouble.WAITING]
             if waiting and self._serves:
                 time.sleep(_PATIENCE)
@@ -305,16 +316,17 @@ class Verification:
             for found in not_sent:
                 if found.row not in sent_meanwhile:
                     verdict.add(found)
-            for entry in ledger.given_up():
-                if self._holds(entry) and self._is_back(entry):
-                    detail = f"is {entry.state}, but its file is there now; `run` or `retry-failed` sends it"
-                    verdict.add(Difference(Trouble.UNMIRRORED, entry.event.id, entry.key or None, detail, entry.row))
+            for entry in back:
+                detail = f"is {entry.state}, but its file is there now; `run` or `retry-failed` sends it"
+                verdict.add(Difference(Trouble.UNMIRRORED, entry.event.id, entry.key or None, detail, entry.row))
         settings = self._settings
         filters = Filters(settings.cameras, settings.labels)
         scan = FrigateScan(self._ledger_path, self._frigate.database, filters, settings.picture_kinds)
         before: float | None = float("inf")
         try:
             with Ledger(self._ledger_path).reading() as ledger:
+                for difference in self._changed(ledger, scan):
+                    verdict.add(difference)
                 while before is not None:
                     events, before = scan.page(before)
                     for event in events:
@@ -352,8 +364,6 @@ class Verification:
                 return None
             detail = entry.last_error or "waits to be sent"
             return Difference(Trouble.WAITING, entry.event.id, entry.key or None, detail, entry.row)
-        if entry.state is State.EXPIRED and self._is_back(entry):
-            return None  # told with those that were given up
         return Difference(
             Trouble.UNMIRRORED, entry.event.id, entry.key or None, entry.last_error or f"is {entry.state}", entry.row
         )
@@ -361,20 +371,46 @@ class Verification:
     def _is_on_its_way(self, happened_at: float) -> bool:
         return self._serves and happened_at >= self._began_at - _MOMENTS
 
-    def _is_back(self, entry: Entry) -> bool:
-        """Whether the file of an entry that was given up for want of one is there now."""
-        if entry.kind is not Kind.CLIP:
-            return self._frigate.pictures.find(entry.event, entry.kind) is not None
-        return (entry.source or "").startswith(RECORDING) and self._sources.has(entry)
+    def _changed(self, ledger: Ledger, scan: FrigateScan) -> Iterator[Difference]:
+        """What Frigate changed since it was sent; a service at work learns of what happens meanwhile by itself."""
+        for event in scan.used_again().events:
+            others = [sent for sent in sent_of(ledger.connection, event.id) if is_of_another_event(sent, event)]
+            if self._scope.holds(event.start_time, event.camera, event.label) and not self._is_on_its_way(
+                event.start_time
+            ):
+                self._of_others |= {sent.row for sent in others}
+                detail = "is of another event now, to which Frigate gave the same id"
+                yield from (Difference(Trouble.CHANGED, event.id, None, detail, sent.row) for sent in others)
+        for sent, found in changed_files(ledger.connection, self._frigate.pictures, *self._scope.sql()):
+            if sent.row not in self._of_others and not self._is_on_its_way(found.modified_at):
+                detail = "Frigate wrote its picture again after the upload"
+                yield Difference(Trouble.CHANGED, sent.event_id, sent.key, detail, sent.row)
 
     def _repair(self, verdict: Verdict) -> None:
         broken = [d for d in verdict.differences if d.trouble in _REPAIRABLE]
         if self._settings.overwrite == "never":  # a different object would be refused for ever
             verdict.left_alone = sum(d.trouble is not Trouble.MISSING for d in broken)
             broken = [d for d in broken if d.trouble is Trouble.MISSING]
-        queued = self._sources.queue_again(self._ledger_path, [d.row for d in broken]) if broken else set()
+        again = [d.row for d in broken if d.row not in self._of_others]
+        queued = self._sources.queue_again(self._ledger_path, again) if again else set()
+        queued |= self._forget_others({d.row for d in broken} - set(again))
         verdict.requeued = len(queued)
         verdict.beyond_repair = [d.event_id or "" for d in broken if d.row not in queued]
+
+    def _forget_others(self, rows: set[int]) -> set[int]:
+        """What was sent stays in the bucket; the event that has its id now is seen as new by the next scan.
+
+        Not named by the state files any more, either, or the next start would take the id for an upload.
+        """
+        if rows:
+            ledger = Ledger(self._ledger_path)
+            ledger.open_beside()
+            try:
+                ledger.forget(list(rows))
+                Exports(self._settings, ledger).write()
+            finally:
+                ledger.close()
+        return rows
 
 
 def _detail(size: int | None, etag: str | None, there_size: int, there_etag: str) -> str:

@@ -15,10 +15,11 @@ _MEANINGS = {
     Trouble.UNREADABLE: "in the bucket, but not handed out",
     Trouble.UNMIRRORED: "in Frigate, but not in the bucket",
     Trouble.WAITING: "recorded, and not sent yet",
+    Trouble.CHANGED: "in the bucket, but Frigate has another picture since then",
     Trouble.UNKNOWN: "in the bucket, but not in the ledger; no loss, `rebuild` takes them in",
 }
 
-_RARE = frozenset({Trouble.UNREADABLE, Trouble.WAITING})
+_RARE = frozenset({Trouble.UNREADABLE, Trouble.WAITING, Trouble.CHANGED})
 
 
 def render(verdict: Verdict, most: int, *, asked_to_repair: bool) -> RenderableType:

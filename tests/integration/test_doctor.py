@@ -312,11 +312,12 @@ def test_a_state_folder_that_may_not_be_written_is_named(rclone: Target, examine
     assert (status, failures(checks)) == (1, ["state folder"])
 
 
-def test_another_frigates_clips_folder_is_worth_a_warning(rclone: Target, examine: Examine, tmp_path: Path) -> None:
-    """The newest events of the database have no file there."""
+def test_another_clips_folder_is_a_cross(rclone: Target, examine: Examine, tmp_path: Path) -> None:
+    """Empty as a mount point is: the service would not trust it either, and says so in the same words."""
     (tmp_path / "clips").mkdir()
     status, checks = examine(rclone, FRIGATE_CLIPS_DIR=str(tmp_path / "clips"))
-    assert (status, checks["clips folder"]["verdict"]) == (0, "warning")
+    assert (status, checks["clips folder"]["verdict"]) == (1, "failed")
+    assert checks["clips folder"]["seen"].endswith("is empty; is its share mounted?")
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,8 @@ def test_a_share_that_is_not_mounted_is_asked_for(frigate: SimulatedFrigate, exa
     for path in gone:
         path.unlink()
     finding = examine()["clips folder"]
-    assert (finding.verdict, "share mounted?" in finding.fix) == (Verdict.WARNING, True), finding
+    assert (finding.verdict, "has 3 of the newest 24" in finding.seen) == (Verdict.FAILED, True), finding
+    assert "share mounted?" in finding.fix
     for path, content in list(kept.items())[len(kept) // 2 :]:
         path.write_bytes(content)
     finding = examine()["clips folder"]

@@ -9,10 +9,11 @@ import html
 import json
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from http_listener import Listener, listening
 from oracles import FULL
 from recording_proxy import RecordingProxy
+from servers import Target
 from status_pages import address_of, ask
+from stub_s3 import ACCESS_KEY, BUCKET, SECRET_KEY, refusal, stub_s3
 
 needs_broker = pytest.mark.skipif(PROGRAM is None, reason="mosquitto is not installed (apt install mosquitto)")
 HURRIED = """
@@ -344,7 +347,8 @@ def test_filters_that_let_nothing_of_frigates_through_are_never_ok(
     ended(frigate, 20)
     mirror = mirror_for(frigate, rclone_proxy, S3_LABELS="gnu")
     mirror.start()
-    mirror.wait_for(lambda: "None of Frigate's 20 events passes S3_LABELS=gnu" in mirror.log(), 60)
+    mirror.wait_for(lambda: "health=DEGRADED S3_LABELS lets none" in mirror.log(), 60)
+    assert mirror.log().count("mirror: S3_LABELS lets none") == 1
     done = mirror.command("status")
     assert done.returncode == 1
     assert "You must act" in " ".join(done.stdout.split())
@@ -373,3 +377,26 @@ def test_the_first_heartbeat_is_no_stale_news(
     last = said()
     assert (last["starting"], last["missing_24h"], last["backlog"]) == (False, 0, 0)
     assert re.search(r"/yard/", last["last_upload_key"])
+
+
+def test_what_the_server_refuses_is_a_note_and_no_trouble(frigate: SimulatedFrigate, mirror_for: MakeMirror) -> None:
+    """The mirror does without the preset's storage class: `status` says so, and health stays OK."""
+    with stub_s3() as stub:
+        stub.answering = lambda request: (
+            refusal(400, "InvalidStorageClass") if "x-amz-storage-class" in request.headers else None
+        )
+        target = Target(stub.url, ACCESS_KEY, SECRET_KEY, BUCKET)
+        mirror = mirror_for(frigate, target, S3_PROVIDER="aws", S3_ADDRESSING_STYLE="path")
+        ended(frigate, 3)
+        process = mirror.start()
+        mirror.wait_for(lambda: mirror.log().count("S3 upload done") == 3, 60)
+        mirror.wait_for(lambda: json.loads(mirror.command("status", "--json").stdout)["notes"] != [], 60)
+        status = json.loads(mirror.command("status", "--json").stdout)
+        assert (status["health"], len(status["notes"])) == ("OK", 1)
+        assert "storage class" in status["notes"][0]
+        assert "Note: This server refuses" in mirror.command("status").stdout
+        assert mirror.stop(process) == 0
+        with closing(sqlite3.connect(frigate.db_path.parent / ".s3-mirror" / "ledger.db")) as connection, connection:
+            poisoned = json.dumps([1, None, ["x"], "odd\u001b[2J\nline"])
+            connection.execute("UPDATE fact SET value = ? WHERE name = 'limits'", (poisoned,))
+        assert [note.isprintable() for note in json.loads(mirror.command("status", "--json").stdout)["notes"]] == [True]

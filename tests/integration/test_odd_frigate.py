@@ -28,14 +28,14 @@ def change(frigate: SimulatedFrigate, sql: str, *values: object) -> None:
 
 
 def status(mirror: RunningMirror) -> dict[str, Any]:
-    """What `status` says, as soon as the service has made the ledger one of its destination."""
+    """Once the service has made the ledger its own: until then, after a change of the endpoint, it is about another bucket."""
     said: list[str] = []
 
-    def has_said() -> bool:
+    def answers() -> bool:
         said.append(mirror.command("status", "--json").stdout)
-        return bool(said[-1])
+        return said[-1] != ""
 
-    mirror.wait_for(has_said)
+    mirror.wait_for(answers)
     content: dict[str, Any] = json.loads(said[-1])
     return content
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -292,3 +294,37 @@ def test_what_waits_is_told_as_waiting(
     mirror.command("run", "--once")
     returncode, found = verified(mirror)
     assert (returncode, found["unmirrored"], found["waiting"]) == (1, 0, 1)
+
+
+def test_what_frigate_changed_while_no_service_ran_is_told_and_sent_again(
+    moto: Target, frigate: SimulatedFrigate, mirror_for: MakeMirror
+) -> None:
+    """Two pictures of twenty: one that was written again, one whose id stands for another event. Copies are no change."""
+    mirror = mirror_for(frigate, moto)
+    events = [past_event(frigate, 90_000.0 + 60 * n) for n in range(20)]
+    assert mirror.command("run", "--once").returncode == 0
+    before = moto.objects()
+    for event in events:
+        assert event.snapshot_path is not None
+        os.utime(event.snapshot_path, (event.start_time + 500, event.start_time + 500))
+    assert verified(mirror)[0] == 0
+    again, other = events[3], events[7]
+    assert again.snapshot_path is not None
+    again.snapshot_path.write_bytes(again.snapshot_path.read_bytes() + b"more")
+    os.utime(again.snapshot_path, (again.start_time + 500, again.start_time + 500))
+    with closing(sqlite3.connect(frigate.db_path)) as connection, connection:
+        connection.execute("UPDATE event SET start_time = start_time - 200000 WHERE id = ?", (other.id,))
+    returncode, found = verified(mirror)
+    assert (returncode, found["changed"], found["different"], found["unmirrored"]) == (1, 2, 0, 0)
+    assert verified(mirror, "--since", "1h")[0] == 2
+    mirror.environment["S3_OVERWRITE"] = "never"
+    assert [verified(mirror, "--repair")[1][name] for name in ("requeued", "left_alone")] == [0, 2]
+    assert moto.objects() == before
+    del mirror.environment["S3_OVERWRITE"]
+    assert [verified(mirror, "--repair")[1][name] for name in ("requeued", "beyond_repair")] == [2, []]
+    assert mirror.command("run", "--once").returncode == 0
+    after = moto.objects()
+    assert after[expected_key(again, PREFIX)] == again.snapshot_path.read_bytes()
+    assert len(after) == len(before) + 1
+    assert after[expected_key(other, PREFIX)] == before[expected_key(other, PREFIX)], "both are kept"
+    assert verified(mirror, "--deep")[0] == 0

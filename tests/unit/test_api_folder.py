@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
-from frigate_s3_mirror.api_folder import ApiFolder
+from frigate_s3_mirror.api_folder import ApiFolder, evenly_chosen
 from frigate_s3_mirror.frigate_api import ApiError
 
 
@@ -83,3 +89,45 @@ def test_no_answer_is_no_proof() -> None:
     assert frigate.folder.blame() == "Frigate's API does not answer."
     assert not frigate.folder.is_back()
     assert frigate.folder.problem() is not None
+
+
+def choose(folder: Path, starts: Sequence[float], since: float = float("-inf")) -> list[str]:
+    """Of events that are named by their place in `starts`."""
+    path = folder / "copy.db"
+    path.unlink(missing_ok=True)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE event (id TEXT, start_time REAL)")
+        connection.executemany("INSERT INTO event VALUES (?, ?)", [(str(n), at) for n, at in enumerate(starts)])
+    return evenly_chosen(path, "id", "event", "1", since)
+
+
+@pytest.mark.parametrize(
+    ("starts", "count"),
+    [
+        ((), 0),
+        ((5.0,), 1),
+        ((100.0, 100.02, 100.08, 900.0), 4),  # a burst: three of them are one point in time
+        ((100.0,) * 4, 4),
+        ((100.0,) * 11 + (1e9,), 12),
+        ((0.0, *(1e9 + n / 1000 for n in range(500))), 12),
+    ],
+)
+def test_events_of_one_moment_are_as_many_as_others(tmp_path: Path, starts: Sequence[float], count: int) -> None:
+    chosen = choose(tmp_path, starts)
+    assert len(chosen) == len(set(chosen)) == count
+
+
+@hypothesis_settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(-1e9, 4e9) | st.sampled_from([1.7e9, 1.7e9 + 0.01]), min_size=4, max_size=60))
+def test_four_rows_give_four_samples(tmp_path_factory: pytest.TempPathFactory, starts: list[float]) -> None:
+    """Whenever they began; the newest is among them."""
+    chosen = choose(tmp_path_factory.getbasetemp(), starts)
+    assert len(set(chosen)) == min(12, len(starts))
+    assert max(starts) in {starts[int(n)] for n in chosen}
+
+
+def test_what_retention_may_have_deleted_is_asked_for_last(tmp_path: Path) -> None:
+    """Ten old ones beside six young ones are left out; beside three they are needed."""
+    old, young = [float(n) for n in range(10)], [1000.0 + n for n in range(6)]
+    assert {int(n) for n in choose(tmp_path, old + young, since=500.0)} == set(range(10, 16))
+    assert len(choose(tmp_path, old + young[:3], since=500.0)) == 12

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 from dataclasses import replace
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from frigate_s3_mirror import stretches
 from frigate_s3_mirror.catalogue import Catalogue
 from frigate_s3_mirror.clip_catalogue import began_at, clip_of, known_segment
+from frigate_s3_mirror.clips import playlist_object
 from frigate_s3_mirror.entries import Entry, Outcome
 from frigate_s3_mirror.environment import load
 from frigate_s3_mirror.events import Event
@@ -71,6 +74,19 @@ def test_a_clip_is_its_segments_and_what_is_missing(ledger: Ledger) -> None:
     known = known_segment(ledger, EVENT.id, second.part)
     assert known is not None
     assert (known.key, known.recording) == (second.key, "1970-01-01/00/yard/00.00.mp4")
+
+
+@pytest.mark.parametrize("odd", ["9e999", "-9e999", "'ten'", "x'ff'", "NULL", "-3"])
+def test_one_odd_segment_among_twenty_spoils_neither_page_nor_playlist(ledger: Ledger, odd: str) -> None:
+    """What is no length counts as none."""
+    ledger.settle([sent(entry) for entry in ledger.record([part(n) for n in range(21)], 0.0)])
+    with contextlib.suppress(sqlite3.IntegrityError):  # a STRICT table takes no text for a number
+        ledger.connection.execute(f"UPDATE object SET seconds = {odd} WHERE id = 8")  # noqa: S608
+    clip = clip_of(ledger, EVENT.id)
+    assert clip is not None
+    assert (len(clip.parts), clip.seconds) in {(21, 200.0), (21, 210.0)}
+    assert playlist_object(ledger.path, EVENT.id).count(b"#EXTINF:10.000") >= 20
+    assert b"inf" not in playlist_object(ledger.path, EVENT.id).lower().replace(b"extinf", b"")
 
 
 @given(st.integers(0, 4_000_000_000))

@@ -38,14 +38,15 @@ from frigate_s3_mirror.bucket_checks import (
     key_of,
     redirected,
     upload_for,
-    without_checksum,
+    without,
 )
 from frigate_s3_mirror.bucket_fixes import fix_of, seen_of
 from frigate_s3_mirror.doctor import ALERTS, LOCAL, OVER_HTTP, REMOTE, Doctor, Report, folders_of
 from frigate_s3_mirror.doctor_view import line, summary
 from frigate_s3_mirror.environment import load
-from frigate_s3_mirror.events import FrigateError
+from frigate_s3_mirror.events import Event, FrigateError
 from frigate_s3_mirror.finding import Finding, Verdict, failed, ok, skipped, warning
+from frigate_s3_mirror.folders import DiskFolder, Expected
 from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.ledger_file import FILE_NAME, LOCK_NAME
 from frigate_s3_mirror.local_checks import (
@@ -57,6 +58,7 @@ from frigate_s3_mirror.local_checks import (
     judge_database,
     judge_inotify,
     judge_state,
+    look_at_clips,
     look_at_state,
     type_in,
 )
@@ -151,10 +153,10 @@ def test_leaving_the_checksum_out_changes_nothing_else(place: dict[str, str]) ->
     """The requests still go to the same bucket at the same host, with the same keys."""
     environ = {**MINIMAL, **place}
     full = load(environ).settings
-    without = without_checksum(full, environ)
-    assert (full.preset.sha256_checksum, without.preset.sha256_checksum) == (True, False)
-    assert endpoint_of(without) == endpoint_of(full)
-    assert (without.access_key, without.secret_key) == (full.access_key, full.secret_key)
+    less = without(full, environ, Attempt(None, False))
+    assert (full.preset.sha256_checksum, less.preset.sha256_checksum) == (True, False)
+    assert endpoint_of(less) == endpoint_of(full)
+    assert (less.access_key, less.secret_key) == (full.access_key, full.secret_key)
 
 
 @pytest.mark.parametrize(
@@ -556,7 +558,7 @@ def test_each_database_error_has_its_own_fix(said: str, word: str, tmp_path: Pat
 
 def test_a_clips_folder_without_the_databases_pictures_is_suspicious(tmp_path: Path) -> None:
     """It may belong to another Frigate, or be a mount point without its share; single missing files are normal."""
-    assert "another Frigate" in judge_clips(tmp_path, ClipsSeen(None, 1000, None, 20, 0)).fix
+    assert "Another Frigate" in judge_clips(tmp_path, ClipsSeen(None, 1000, None, 20, 0)).fix
     for few in (
         ClipsSeen(None, 5, None, 20, 1),
         ClipsSeen(None, 3, None, 20, 3),
@@ -567,6 +569,25 @@ def test_a_clips_folder_without_the_databases_pictures_is_suspicious(tmp_path: P
         assert (finding.verdict, "share mounted?" in finding.fix) == (Verdict.WARNING, True)
     assert judge_clips(tmp_path, ClipsSeen(None, 5, None, 20, 18, 20, 20)).verdict is Verdict.OK
     assert judge_clips(tmp_path, ClipsSeen(None, 0)).verdict is Verdict.OK
+    doubted = judge_clips(tmp_path, ClipsSeen(None, 5, None, 20, 18, 20, 20, "It is another folder than before."))
+    assert (doubted.verdict, doubted.seen) == (Verdict.FAILED, "It is another folder than before.")
+
+
+@pytest.mark.parametrize("found", range(21))
+@pytest.mark.parametrize("content", [(), ("faces",), ("notes.txt",)])
+def test_doctor_and_service_judge_the_clips_folder_alike(tmp_path: Path, found: int, content: tuple[str, ...]) -> None:
+    """Where the service trusts no folder, doctor has no tick, whatever share of twenty pictures is there."""
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for name in content:
+        (clips / name).mkdir()
+    events = [Event(f"{n}.5-abcdef", "yard", "person", None, float(n), None, True, (), None, False) for n in range(20)]
+    for event in events[:found]:
+        (clips / f"{event.camera}-{event.id}.jpg").write_bytes(b"x")
+    folder = DiskFolder(clips, expected=lambda _: Expected(20, found))
+    finding = judge_clips(clips, look_at_clips(clips, tuple(events), (), folder))
+    assert (finding.verdict is Verdict.FAILED) == (folder.absence() is not None)
+    assert (finding.verdict is Verdict.FAILED) == (found < 5)
     assert judge_clips(tmp_path, ClipsSeen(None, 1, "x cannot be read (Permission denied)")).verdict is Verdict.FAILED
 
 

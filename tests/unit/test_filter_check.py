@@ -74,21 +74,29 @@ def test_the_filters_for_clips_are_looked_at_too(tmp_path: Path) -> None:
         nothing_wanted(path, Filters(("yrad",)), CLIPS)
         == "S3_CLIP_CAMERAS lets none of Frigate's cameras through: yard."
     )
-    environ = {
-        "S3_BUCKET": "my-bucket",
-        "FRIGATE_DB_PATH": str(path),
-        "S3_ARTIFACTS": "snapshot,clip",
-        "S3_CAMERAS": "yard",
-    }
+    environ = {"S3_BUCKET": "my-bucket", "S3_ARTIFACTS": "snapshot,clip", "S3_CAMERAS": "yard"}
+    path = table(tmp_path / "more.db", ["yard"] * 5)
     for more, problem in (
         ({}, None),
         ({"S3_CLIP_LABELS": "prson"}, "S3_CLIP_LABELS lets none"),
         ({"S3_CAMERAS": "x"}, "S3_CAMERAS"),
     ):
-        watch = FilterWatch(load({**environ, **more}).settings, SystemClock())
-        watch.look()
-        assert (watch.problem is None) == (problem is None)
-        assert (watch.problem or "").startswith(problem or "")
+        found = FilterWatch(load({**environ, **more}).settings, path, SystemClock()).look()
+        assert (found is None) == (problem is None)
+        assert (found or "").startswith(problem or "")
+
+
+@pytest.mark.parametrize("events", range(1, 8))
+def test_it_is_logged_once_and_a_young_frigate_is_well_all_the_same(
+    tmp_path: Path, events: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With quotation marks from compose's list form, say. Of a few events none need be wanted."""
+    path = table(tmp_path / "frigate.db", ["yard"] * events)
+    watch = FilterWatch(load({"S3_BUCKET": "my-bucket", "S3_CAMERAS": "yrad"}).settings, path, SystemClock())
+    with caplog.at_level("WARNING"):
+        found = [watch.look() for _ in range(20)]
+    assert all((sentence is not None) == (events >= 5) for sentence in found)
+    assert caplog.text.count("S3_CAMERAS lets none of Frigate's cameras through: yard. Nothing is mirrored.") == 1
 
 
 def test_a_database_that_cannot_be_read_is_told(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.live_ledger import LiveLedger
 from frigate_s3_mirror.live_plan import RETRY_SECONDS, ROW_PATIENCE, LivePlan
+from frigate_s3_mirror.running import running_events
+from frigate_s3_mirror.status import read_status
 
 SETTINGS = load({"S3_BUCKET": "b-b", "S3_PATH_PREFIX": "p", "S3_KEY_TIMEZONE": "UTC"}).settings
 
@@ -190,3 +192,31 @@ def test_what_is_in_progress_has_no_final_one(ledger: Ledger, live_ledger: LiveL
     final(ledger, 3)
     assert [(p.event_id, p.number) for p in live_ledger.in_progress(0.0)] == [(event(2).id, 2), (event(1).id, 1)]
     assert live_ledger.in_progress(5.0) == []
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "began_at = 9e999",
+        "uploaded_at = -9e999",
+        "uploaded_at = 1e18",
+        "camera = CAST(x'ff80' AS TEXT), label = char(27) || '[2J'",
+        "key = '', sha256 = NULL, size_bytes = -1",
+    ],
+)
+def test_one_odd_picture_among_twenty_hides_no_other(ledger: Ledger, live_ledger: LiveLedger, odd: str) -> None:
+    """Neither from `status` and the page, nor from the deletion of what is superfluous."""
+    for number in range(1, 22):
+        send(live_ledger, number)
+    ledger.connection.execute(f"UPDATE live SET {odd} WHERE event_id = ?", (event(7).id,))  # noqa: S608
+    others = {event(number).id for number in range(1, 22) if number != 7}
+    assert others <= {picture.event_id for picture in live_ledger.in_progress(0.0)}
+    settings = load({
+        "S3_BUCKET": "b-b", "S3_STATE_DIR": str(ledger.path.parent), "S3_LIVE": "true", "FRIGATE_URL": "http://127.0.0.1:9",
+    }).settings  # fmt: skip
+    status = read_status(settings, 30.0)
+    json.dumps(status.to_dict(), allow_nan=False)
+    assert others <= {found.event_id for found in running_events(settings, 30.0)}
+    for number in range(1, 22):
+        final(ledger, number)
+    assert others <= {picture.event_id for picture in live_ledger.superfluous(keep_first=False)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,9 @@ from frigate_s3_mirror.sent_files import (
 from frigate_s3_mirror.sources import DiskPictures, Found
 
 ID = "1795455533.5-mmeox8"
-SENT = Sent(7, ID, Kind.SNAPSHOT, State.UPLOADED, f"yard-{ID}.jpg", "yard", 1795455533.5, 1000, 1795455600.25)
+SENT = Sent(
+    7, ID, Kind.SNAPSHOT, State.UPLOADED, "k", f"yard-{ID}.jpg", "yard", 1795455533.5, "5" * 64, 1000, 1795455600.25
+)
 FOUND = Found(f"yard-{ID}.jpg", 1795455600.25, 1000)
 EVENT = Event(ID, "yard", "car", None, 1795455533.5, None, True, (), None, False)
 
@@ -65,6 +68,7 @@ def test_what_calls_for_another_upload(sent: Sent, found: Found | None, change: 
 def test_when_an_id_stands_for_another_event(event: Event, is_another: bool) -> None:
     assert is_of_another_event(SENT, event) is is_another
     assert not is_of_another_event(replace(SENT, camera=None, start_time=None), event)
+    assert not is_of_another_event(replace(SENT, camera=""), event), "a flat key tells no camera"
 
 
 def test_a_file_that_was_just_written_may_be_written_on() -> None:
@@ -104,4 +108,20 @@ def test_verify_can_ask_for_all_that_changed(ledger: Ledger, tmp_path: Path) -> 
     (tmp_path / "yard-9.5-abcdef.jpg").unlink()
     (tmp_path / "yard-9.5-abcdef.jpg").symlink_to(tmp_path / "yard-10.5-abcdef.jpg")
     changed = changed_files(ledger.connection, DiskPictures(tmp_path))
-    assert [sent.event_id for sent in changed] == ["7.5-abcdef"]
+    assert [(sent.event_id, sent.key, found.size_bytes) for sent, found in changed] == [("7.5-abcdef", "k7", 6)]
+    assert not list(changed_files(ledger.connection, DiskPictures(tmp_path), "o.camera = ?", ["door"]))
+
+
+def test_a_file_that_was_copied_to_another_disk_did_not_change(ledger: Ledger, tmp_path: Path) -> None:
+    """Its time is another one, its bytes are not; of the same size with other bytes, it did change."""
+    for n in range(20):
+        event = replace(EVENT, id=f"{n}.5-abcdef")
+        source = f"yard-{event.id}.jpg"
+        (tmp_path / source).write_bytes(b"x" * 5)
+        (entry,) = ledger.record([Entry(0, event, Kind.SNAPSHOT, source, f"k{n}", State.PENDING, 10.0)], 10.0)
+        sha256 = hashlib.sha256(b"x" * 5).hexdigest()
+        outcome = Outcome(entry, State.UPLOADED, 0, 0, 0.0, size_bytes=5, sha256=sha256, etag="", uploaded_at=5.0)
+        ledger.settle([replace(outcome, source_modified_at=7.0)])
+    (tmp_path / "yard-7.5-abcdef.jpg").write_bytes(b"y" * 5)
+    changed = changed_files(ledger.connection, DiskPictures(tmp_path))
+    assert [sent.event_id for sent, _ in changed] == ["7.5-abcdef"]

@@ -367,7 +367,7 @@ def test_a_worker_that_dies_is_replaced_told_and_counted(bench: Bench, caplog: p
 
         patch.setattr(Uploader, "_finish", dying)
         uploader = bench.run(scenario)
-    assert uploader.workers_died == 4
+    assert uploader._workers.died == 4
     assert not uploader._in_flight
     assert "died and is replaced" in caplog.text
 

@@ -103,7 +103,7 @@ def _draw_house(draw: ImageDraw.ImageDraw, left: int, light: Light) -> None:
 
 
 def _draw_subject(draw: ImageDraw.ImageDraw, camera: str, label: str, taken_at: datetime) -> tuple[int, int, int, int]:
-    """Draw a person, a car or a parcel where chance put it; return the box around it."""
+    """Draw a person, a car, a dog or a parcel where chance put it; return the box around it."""
     chance = zlib.crc32(f"{camera}{label}{taken_at.timestamp():.6f}".encode())
     colour = ("#c8553d", "#3d6fc8", "#d6c04a", "#8f5bbd", "#e0e0dc")[chance % 5]
     x, y = 170 + chance % 300, 190 + chance // 7 % 60
@@ -117,6 +117,14 @@ def _draw_subject(draw: ImageDraw.ImageDraw, camera: str, label: str, taken_at: 
         draw.rectangle((x, y + 30, x + 46, y + 66), fill="#a97b4b", outline="#6f4f2e", width=2)
         draw.line((x + 23, y + 30, x + 23, y + 66), fill="#d9c39b", width=4)
         return x - 5, y + 25, x + 51, y + 71
+    if label == "dog":
+        for leg in (8, 18, 56, 66):
+            draw.rectangle((x + leg, y + 60, x + leg + 7, y + 84), fill=colour)
+        draw.line((x + 76, y + 44, x + 92, y + 26), fill=colour, width=6)
+        draw.rounded_rectangle((x, y + 36, x + 80, y + 66), 14, fill=colour)
+        draw.ellipse((x - 22, y + 18, x + 14, y + 50), fill=colour)
+        draw.polygon([(x - 8, y + 24), (x + 2, y + 4), (x + 10, y + 28)], fill="#20242b")
+        return x - 27, y, x + 97, y + 89
     draw.rounded_rectangle((x, y + 20, x + 34, y + 66), 10, fill=colour)
     draw.ellipse((x + 6, y, x + 28, y + 22), fill="#d9b38c")
     for leg in (5, 20):

@@ -23,11 +23,6 @@ class Verdict:
     wrong: tuple[str, ...]
     put_twice: tuple[str, ...]
 
-    @property
-    def is_complete(self) -> bool:
-        """True if every snapshot is in the bucket, byte for byte."""
-        return self.identical == self.with_snapshot
-
     def problems(self) -> list[str]:
         """One sentence for each object that is not as it should be."""
         missing = [f"missing in the bucket: {key}" for key in self.missing]

@@ -27,15 +27,8 @@ class ProblemLog:
         self._monotonic = monotonic
         self.reason: str | None = None
         """What is wrong now, None while all is well."""
-        self.since: float | None = None
-        """Monotonic seconds since when something has been wrong."""
         self._told: str | None = None
         self._tell_again_at = 0.0
-
-    @property
-    def active(self) -> bool:
-        """Whether something is wrong now."""
-        return self.reason is not None
 
     def report(self, reason: str) -> bool:
         """Note that it is wrong, and tell it if that is news; return whether it was told.
@@ -43,7 +36,6 @@ class ProblemLog:
         The same reason is told again after TELL_AGAIN_SECONDS at the earliest, also when it came and went meanwhile.
         """
         now = self._monotonic()
-        self.since = now if self.reason is None else self.since
         self.reason = reason
         if reason == self._told and now < self._tell_again_at:
             return False
@@ -56,4 +48,4 @@ class ProblemLog:
         if self.reason is not None and self._is_over:
             self._logger.info(self._is_over)
             self._told = None
-        self.reason = self.since = None
+        self.reason = None
