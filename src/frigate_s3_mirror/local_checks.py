@@ -229,7 +229,9 @@ def look_at_clips(
         return ClipsSeen(f"Frigate's clips folder {clips_dir} cannot be read ({error.strerror}).", pictures)
     found = [_with_file(clips_dir, events) for events in (sample, oldest)]
     unreadable = first and _unreadable(clips_dir, first)
-    return ClipsSeen(None, pictures, unreadable, *found[0], *found[1], folder.absence() if folder else None)
+    # A new Frigate has an empty folder; only where it has snapshots does their absence mean anything.
+    absence = folder.absence() if folder is not None and sample else None
+    return ClipsSeen(None, pictures, unreadable, *found[0], *found[1], absence)
 
 
 def _with_file(clips_dir: Path, events: Sequence[Event]) -> tuple[int, int]:
