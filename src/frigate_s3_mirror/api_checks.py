@@ -11,7 +11,7 @@ from frigate_s3_mirror.api_rows import EventRow, event_row, recording_row
 from frigate_s3_mirror.events import Event, Filters, FrigateError
 from frigate_s3_mirror.filter_check import Names, judge
 from frigate_s3_mirror.finding import Finding, Verdict, failed, ok, skipped, warning
-from frigate_s3_mirror.frigate_api import ApiError, FrigateApi
+from frigate_s3_mirror.frigate_api import ApiError, FrigateApi, LoginRefusedError, RowsUntoldError
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.settings import Settings
 from frigate_s3_mirror.units import format_duration
@@ -38,6 +38,12 @@ class _Listed:
 
 def refusal(name: str, settings: Settings, error: FrigateError) -> Finding:
     """A finding about an error of Frigate's API; where it refuses us, about the login that is really used."""
+    if isinstance(error, RowsUntoldError):
+        return failed(
+            name, str(error), "Look at Frigate's own log for the row that it stumbles over, and delete that event."
+        )
+    if isinstance(error, LoginRefusedError) and "refuses" not in str(error):
+        return failed(name, str(error), "Wait some minutes, then correct FRIGATE_USER and FRIGATE_PASSWORD.")
     if "refuses" not in str(error):
         return failed(name, str(error), _ADDRESS)
     if settings.frigate_token is not None:
@@ -81,7 +87,7 @@ def _check_version(api: FrigateApi, settings: Settings) -> Finding:
     try:
         version = api.version()
     except ApiError as error:
-        if "refuses" in str(error):
+        if "refuses" in str(error) or isinstance(error, LoginRefusedError):
             return refusal(NAMES[0], settings, error)
         return failed(NAMES[0], str(error), f"Start Frigate. {_ADDRESS}")
     return ok(NAMES[0], f"{api.address} answers, Frigate {version[0]}.{version[1]}.")

@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote, unquote
 
 from frigate_s3_mirror.api_expected import Seen
+from frigate_s3_mirror.api_odd_rows import OddRows
 from frigate_s3_mirror.api_pages import Page, covered_by
 from frigate_s3_mirror.api_rows import EventRow, event_row
 from frigate_s3_mirror.events import parse_file_name
@@ -40,6 +42,7 @@ class ApiFeed:
 
     def __init__(self, api: FrigateApi, copy: FrigateCopy) -> None:
         self.api, self.copy = api, copy
+        self._odd_rows = OddRows()
         self.version = (0, 0)
         """Frigate's."""
 
@@ -77,7 +80,7 @@ class ApiFeed:
         page: Page | None = Page()
         all_news = News()
         while page is not None:
-            rows, count = self._page(page, after=repr(after))
+            rows, count = self._page(page, after)
             news = self._put(rows)
             all_news = News(all_news.changed or news.changed, all_news.ready + news.ready)
             page = covered_by(page, [row.start_time for row in rows], count).following
@@ -95,6 +98,10 @@ class ApiFeed:
         forgotten = self.copy.keep_events({row.id for row in rows} | kept, covered.after, covered.before)
         return changed or forgotten > 0, covered.following
 
+    def look_anew(self) -> None:
+        """Odd rows may have been mended."""
+        self._odd_rows.forget()
+
     def ids_with_files(self) -> frozenset[str]:
         """The ids in the names of the clips folder; none where its listing is not to be had.
 
@@ -105,15 +112,22 @@ class ApiFeed:
         names = (unquote(name) for name in _LISTED_NAME.findall((page or b"").decode(errors="replace")))
         return frozenset(parts.event_id for parts in map(parse_file_name, names) if parts is not None)
 
-    def _page(self, page: Page, **more: object) -> tuple[list[EventRow], int]:
-        bound = {} if page.before is None else {"before": repr(page.before)}
-        return self._events(limit=page.limit, **bound, **more)
+    def _page(self, page: Page, after: float | None = None) -> tuple[list[EventRow], int]:
+        return self._events(limit=page.limit, before=page.before, after=after)
 
-    def _events(self, **query: object) -> tuple[list[EventRow], int]:
+    def _events(
+        self, *, limit: int, before: float | None = None, after: float | None = None, **query: object
+    ) -> tuple[list[EventRow], int]:
         """The events, and how many rows were sent: one that cannot be understood must not look like the end."""
-        answer = self.api.rows("events", include_thumbnails=0, **query)
-        if answer is None:
-            raise self.api.no_frigate()
+
+        def ask(most: int, upper: float | None, lower: float | None) -> list[dict[str, Any]]:
+            bounds = {name: repr(time) for name, time in (("before", upper), ("after", lower)) if time is not None}
+            found = self.api.rows("events", include_thumbnails=0, limit=most, **bounds, **query)
+            if found is None:
+                raise self.api.no_frigate()
+            return found
+
+        answer = self._odd_rows.listed(ask, limit, before, after)
         return [row for row in map(event_row, answer) if row is not None], len(answer)
 
     def _put(self, rows: Sequence[EventRow]) -> News:

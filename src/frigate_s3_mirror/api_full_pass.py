@@ -9,7 +9,7 @@ from frigate_s3_mirror.api_expected import Seen
 from frigate_s3_mirror.api_feed import ApiFeed
 from frigate_s3_mirror.api_pages import Page
 from frigate_s3_mirror.clock import Clock
-from frigate_s3_mirror.frigate_api import ApiError
+from frigate_s3_mirror.frigate_api import ApiError, RowsUntoldError
 from frigate_s3_mirror.logs import logger
 
 _MOST_UNLISTED = 2000
@@ -49,6 +49,7 @@ class FullPass:
 
     def _pass(self) -> Iterator[None]:
         self.has_changed = self.has_seen_events = False
+        self._feed.look_anew()
         with_files = self._feed.ids_with_files()
         page: Page | None = Page()
         while page is not None:
@@ -67,17 +68,26 @@ class FullPass:
         known = {row[0] for row in self._feed.copy.ask("SELECT id FROM event")}
         found = 0
         for event_id in sorted(with_files - known - self._nobodys, reverse=True)[:_MOST_UNLISTED]:
-            if self._feed.event(event_id) is Seen.GONE:
-                self._nobodys.add(event_id)
-            else:
-                found += 1
-                self.has_changed = True
+            match self._seen(event_id):
+                case Seen.GONE | Seen.UNKNOWN:
+                    self._nobodys.add(event_id)
+                case _:
+                    found += 1
+                    self.has_changed = True
             yield
         self._nobodys &= with_files
         if found:
             logger().info(
                 "S3 snapshot mirror: found %d events that Frigate no longer lists (camera renamed or removed)", found
             )
+
+    def _seen(self, event_id: str) -> Seen:
+        """A row over which Frigate itself stumbles is told of once, and holds up no other."""
+        try:
+            return self._feed.event(event_id)
+        except RowsUntoldError as error:
+            logger().warning("S3 snapshot mirror: event %s is left out: %s", event_id, error)
+            return Seen.UNKNOWN
 
     def _clip_rows(self, clips: ApiClipFeed) -> Iterator[None]:
         for piece in clips.review_pieces(self._feed.version):

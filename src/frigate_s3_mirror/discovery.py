@@ -106,7 +106,7 @@ class Discovery:
             while True:
                 event = self.database.event(event_id)
                 waited = self.clock.monotonic() - started
-                if (event is not None and event.end_time is not None) or waited >= END_WAIT:
+                if (event is not None and (event.end_time is not None or event.is_manual)) or waited >= END_WAIT:
                     break
                 await asyncio.sleep(look)
                 if waited > _EAGER_FOR:

@@ -42,6 +42,10 @@ class ApiError(FrigateError):
     """Frigate's API does not answer as it should; the text is a sentence for the user."""
 
 
+class RowsUntoldError(ApiError):
+    """Frigate itself stumbles over a row that it was to tell of."""
+
+
 class LoginRefusedError(ApiError):
     """Frigate refuses the login; it is not tried again for some minutes."""
 
@@ -162,6 +166,10 @@ class FrigateApi:
         answer = self._get(f"{self._prefix}/{path}")
         if answer.status == 404:
             return None
+        if answer.status == 500 and b"nginx" not in answer.content:  # its own, not that of the nginx in front of it
+            raise RowsUntoldError(
+                f"Frigate at {self.address} cannot tell of its own events (status 500): is its database well?"
+            )
         if answer.status != 200:
             raise self.odd_status(answer.status)
         try:
@@ -210,12 +218,12 @@ class FrigateApi:
         wanted = parse_retry_after(answer.headers.get("retry-after"))
         sentence = (
             f"Frigate at {self.address} refuses the login (status {answer.status}); check FRIGATE_USER and "
-            "FRIGATE_PASSWORD. It is tried again after some minutes, or at the next start."
+            "FRIGATE_PASSWORD. The next login is some minutes away, or at the next start."
         )
         if answer.status == 429:
             sentence = (
                 f"Frigate at {self.address} takes no login from this address for now (status 429): too many failed. "
-                "It is tried again after some minutes; check FRIGATE_USER and FRIGATE_PASSWORD if it stays so."
+                "The next one is some minutes away; check FRIGATE_USER and FRIGATE_PASSWORD if it stays so."
             )
         self._login_pause.refused(time.monotonic(), sentence, wanted)
         return LoginRefusedError(sentence)

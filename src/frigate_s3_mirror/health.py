@@ -103,7 +103,12 @@ def judge_health(facts: Facts) -> Condition:
     worst comes first, and what explains the others goes before them.
     """
     if facts.frigate_problem is not None:
-        reason = f"{facts.frigate_problem} If Frigate is not just being restarted, you must act."
+        act = (
+            "You must act."
+            if "refuses" in facts.frigate_problem
+            else "If Frigate is not just being restarted, you must act."
+        )
+        reason = f"{facts.frigate_problem} {act}"
         return Condition(Health.DOWN, reason, must_act=True)
     problem = (
         _of_folder(facts)

@@ -82,7 +82,7 @@ class HealthWatch:
         self._since = self._started_at = clock.now()
         self._proved_at: float | None = None
         self._said_at = float("-inf")
-        self._logged: Health | None = None
+        self._logged: tuple[Health, bool] | None = None
         self._filter_problem: str | None = None
         self._folder_problem: str | None = None
         self._ledger_problem: str | None = None
@@ -196,10 +196,10 @@ class HealthWatch:
         has_begun = self._pictures.last_success_at is not None or self._pictures.problem is not None
         if (
             not quiet
-            and condition.health is not self._logged
+            and (condition.health, condition.must_act) != self._logged
             and (has_begun or condition.health is not Health.DEGRADED)
         ):
-            self._logged = condition.health
+            self._logged = (condition.health, condition.must_act)
             logger().info("%s", f"S3 snapshot mirror health={condition.health} {condition.reason}".rstrip())
 
     async def after_heartbeat(self) -> None:
