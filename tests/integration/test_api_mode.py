@@ -141,6 +141,29 @@ def test_what_has_its_file_at_once_is_sent_while_it_runs(
     assert_mirrored(rclone, pictures_of([event]))
 
 
+def test_a_row_that_frigate_itself_stumbles_over_stops_no_other(
+    rclone: Target, frigate: SimulatedFrigate, api: FrigateHttp, api_mirror: MakeApiMirror
+) -> None:
+    """A NaN in one row makes Frigate refuse the page; around it all are listed, also those that come later."""
+    events = finished(frigate, 10)
+    odd = frigate.end_event(frigate.begin_event())
+    with contextlib.closing(sqlite3.connect(frigate.db_path)) as connection, connection:
+        connection.execute("UPDATE event SET data = ? WHERE id = ?", ('{"type": "object", "score": NaN}', odd.id))
+    events += finished(frigate, 10)
+    mirror = started(api_mirror(frigate, api, rclone))
+    mirror.wait_for(lambda: len(rclone.objects()) == 20, 60)
+    events += finished(frigate, 2)
+    mirror.wait_for(lambda: len(rclone.objects()) == 22)
+    assert_mirrored(rclone, pictures_of(events))
+    assert mirror.log().count("Frigate cannot tell of an event that began about") == 1
+    assert "starting or stopped" not in mirror.log()
+    with contextlib.closing(sqlite3.connect(frigate.db_path)) as connection, connection:
+        connection.execute("UPDATE event SET data = '{}' WHERE id = ?", (odd.id,))
+    mirror.stop(mirror.processes[-1])
+    mirror.start()
+    mirror.wait_for(lambda: len(rclone.objects()) == 23, 60)
+
+
 def test_a_kill_and_a_restart_repeat_nothing(
     rclone_proxy: WatchedTarget, frigate: SimulatedFrigate, api: FrigateHttp, api_mirror: MakeApiMirror
 ) -> None:

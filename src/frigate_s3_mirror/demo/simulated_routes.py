@@ -62,6 +62,10 @@ ORDER BY r.start_time DESC LIMIT :limit
 """
 
 
+class _NotJsonError(Exception):
+    """A row holds what JSON cannot."""
+
+
 class _Query:
     """The arguments of a request; a number that is none is a ValueError."""
 
@@ -92,6 +96,8 @@ class Routes:
         """What `GET path?query` gets, asked by `user`."""
         try:
             found = self._find([unquote(part) for part in path.strip("/").split("/")], _Query(query), user)
+        except _NotJsonError:  # starlette refuses NaN, and Frigate lists in one answer
+            found = Answer(500, b"Internal Server Error", "text/plain; charset=utf-8")
         except ValueError:
             found = as_json({"detail": "a number is none"}, 422)
         if found is None:
@@ -232,6 +238,10 @@ class Routes:
         for row in found:
             row |= {name: bool(row[name]) for name in _FLAGS if name in row}
             row |= {name: json.loads(row[name]) for name in _JSON_COLUMNS if row.get(name) is not None}
+        try:
+            json.dumps(found, allow_nan=False, default=str)
+        except ValueError as error:
+            raise _NotJsonError from error
         return found
 
     def _file(self, name: str) -> bytes:
