@@ -1,0 +1,127 @@
+"""`make mutants`: plants small lies in the modules that decide, and says which of them no unit test noticed.
+
+Without options it takes a sample of each module, the same for the same seed. ARGS: `--all`, `--sample 30`, `--seed 1`,
+`--jobs 2`, and names of modules (`retry storage.proof`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mutants.equivalent import EQUIVALENT
+from mutants.modules import NOTICED_BY
+from mutants.mutations import Mutation, mutations
+from mutants.running import BrokenTestsError, Fate, Tree, chosen, load_libraries
+
+ROOT = Path(__file__).resolve().parents[2]
+WANTED_SHARE = 0.9
+
+
+@dataclass(slots=True)
+class Tally:
+    """How the mutants of one module fared."""
+
+    module: str
+    possible: int
+    noticed: int = 0
+    timed_out: int = 0
+    survivors: list[Mutation] = field(default_factory=list)
+
+    @property
+    def tried(self) -> int:
+        return self.noticed + len(self.survivors)
+
+    def add(self, mutation: Mutation, fate: Fate) -> None:
+        if fate is Fate.SURVIVED:
+            self.survivors.append(mutation)
+            return
+        self.noticed += 1
+        self.timed_out += fate is Fate.TIMED_OUT
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = _options(arguments)
+    started = time.monotonic()
+    load_libraries()
+    with tempfile.TemporaryDirectory(prefix="mutants-") as place:
+        trees = [Tree(ROOT, Path(place) / str(number)) for number in range(options.jobs)]
+        tallies = []
+        for module in options.modules or NOTICED_BY:
+            try:
+                tally = _try_module(module, trees, options)
+            except BrokenTestsError as error:
+                print(error)
+                return 2
+            tallies.append(tally)
+            print(_line(tally), flush=True)
+            for mutation in sorted(tally.survivors, key=lambda mutation: mutation.line):
+                print(f"    survived: src/{_path(module)}:{mutation.line}  {mutation.name}", flush=True)
+    tried, noticed = sum(tally.tried for tally in tallies), sum(tally.noticed for tally in tallies)
+    share = noticed / tried if tried else 1.0
+    possible = sum(tally.possible for tally in tallies)
+    print(
+        f"{noticed} of {tried} planted faults were noticed: {share:.1%} ({possible} can be planted, {len(EQUIVALENT)} more "
+        f"change nothing; {time.monotonic() - started:.0f} s)"
+    )
+    return 0 if share >= WANTED_SHARE else 1
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
+    parser.add_argument("modules", nargs="*", metavar="MODULE")
+    parser.add_argument("--all", action="store_true", help="every mutant, not a sample")
+    parser.add_argument("--sample", type=int, default=30, help="mutants of each module")
+    parser.add_argument("--seed", default="1", help="another seed takes another sample")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
+    return parser.parse_args(arguments)
+
+
+def _try_module(module: str, trees: Sequence[Tree], options: argparse.Namespace) -> Tally:
+    every = mutations(module, trees[0].path(module).read_bytes())
+    possible = [mutation for mutation in every if mutation.name not in EQUIVALENT]
+    sample = possible
+    if not options.all and options.sample < len(possible):
+        sample = random.Random(f"{options.seed} {module}").sample(possible, options.sample)  # noqa: S311
+    tally = Tally(module, len(possible))
+    for mutation, fate in _fates(module, sample, trees):
+        tally.add(mutation, fate)
+    return tally
+
+
+def _fates(module: str, sample: Sequence[Mutation], trees: Sequence[Tree]) -> Iterator[tuple[Mutation, Fate]]:
+    passages = trees[0].baseline(module, NOTICED_BY[module])
+    waiting, running = list(sample), dict[Tree, Mutation]()
+    while waiting or running:
+        for tree in trees:
+            if tree in running:
+                fate = tree.fate()
+                if fate is not None:
+                    yield running.pop(tree), fate
+            elif waiting:
+                mutation = waiting.pop()
+                if tests := chosen(passages, mutation.statement):
+                    tree.begin(module, mutation.source, tests)
+                    running[tree] = mutation
+                else:
+                    yield mutation, Fate.SURVIVED
+        time.sleep(0.02)
+
+
+def _line(tally: Tally) -> str:
+    ended = f", {tally.timed_out} by not ending" if tally.timed_out else ""
+    return f"{tally.module}: {tally.noticed} of {tally.tried} noticed{ended} ({tally.possible} possible)"
+
+
+def _path(module: str) -> str:
+    return f"frigate_s3_mirror/{module.replace('.', '/')}.py"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,27 @@
+"""The modules that decide, and the unit tests that should notice when one of them lies."""
+
+from __future__ import annotations
+
+NOTICED_BY: dict[str, tuple[str, ...]] = {
+    "lifecycle": ("retry_and_lifecycle",),
+    "retry": ("retry_and_lifecycle",),
+    "keys": ("keys", "object_metadata", "clips", "settings"),
+    "s3_errors": ("no_answer", "sending", "answers"),
+    "upload.blame": ("blame",),
+    "upload.wholeness": ("wholeness",),
+    "spool": ("spool",),
+    "ledger": ("ledger", "destination", "ledger_schema", "sent_files", "second_look", "waiting"),
+    "ledger_schema": ("ledger_schema", "destination"),
+    "ledger_home": ("destination", "ledger_schema"),
+    "folders": ("folders", "expected_files"),
+    "health": ("lived_health",),
+    "unmoved": ("lived_health",),
+    "storage.proof": ("answers",),
+    "storage.retry_after": ("answers",),
+    "storage.signature": ("signature",),
+    "events": ("events", "odd_rows", "filter_check"),
+    "runtime.untrusted": ("untrusted",),
+    "api_login": ("api_mode",),
+    "web.access": ("status_page", "clip_pages"),
+}
+"""Below `frigate_s3_mirror`; each test file is `tests/unit/test_*.py`."""
