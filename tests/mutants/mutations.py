@@ -94,7 +94,9 @@ class _Changes:
     def _changes(self, node: ast.AST) -> Iterator[tuple[int, int, bytes]]:
         match node:
             case ast.Compare():
-                for left, right, operator in zip([node.left, *node.comparators], node.comparators, node.ops, strict=False):
+                for left, right, operator in zip(
+                    [node.left, *node.comparators], node.comparators, node.ops, strict=False
+                ):
                     yield from self._between(left, right, *_COMPARISONS[type(operator)])
             case ast.BoolOp():
                 before, after = ("and", "or") if isinstance(node.op, ast.And) else ("or", "and")

@@ -139,7 +139,17 @@ class Tree:
         sys.path[:0] = [str(self._root / "src")]
         os.environ["PYTHONPATH"] = str(self._root / "src")  # for what the tests start
         _without_database_and_deadlines()
-        options = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning", f"--basetemp={self._temporary}"]
+        if isinstance(plugin, _Tracer):
+            plugin.begin()
+        options = [
+            "-x",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-W",
+            "ignore::pytest.PytestAssertRewriteWarning",
+            f"--basetemp={self._temporary}",
+        ]
         return int(pytest.main([*options, *files], plugins=[plugin]))
 
 
@@ -164,16 +174,16 @@ class _Tracer:
         self._passages: Passages = {}
         self._at_import: set[int] = set()
         self._lines = self._at_import
-        threading.settrace(self._enter)
-        self._is_on = False
 
-    def pytest_configure(self) -> None:
-        self._trace()
+    def begin(self) -> None:
+        """Called before pytest loads anything."""
+        threading.settrace(self._enter)
+        sys.settrace(self._enter)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         self._lines, started = set(), time.monotonic()
-        self._trace()
+        self.begin()  # something may have ended it
         result = yield
         self._passages[item.nodeid] = Passage(frozenset(self._lines), time.monotonic() - started)
         return result
@@ -185,10 +195,6 @@ class _Tracer:
             test: Passage(passage.lines | self._at_import, passage.seconds) for test, passage in self._passages.items()
         }
         self._result.write_bytes(pickle.dumps(everywhere))
-
-    def _trace(self) -> None:
-        threading.settrace(self._enter)
-        sys.settrace(self._enter)
 
     def _enter(self, frame: FrameType, _event: str, _argument: object) -> Any:
         return self._line if frame.f_code.co_filename == self._path else None
