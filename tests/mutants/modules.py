@@ -12,7 +12,7 @@ NOTICED_BY: dict[str, tuple[str, ...]] = {
     "spool": ("spool",),
     "ledger": ("ledger_questions", "ledger", "destination", "ledger_schema", "sent_files", "second_look", "waiting"),
     "ledger_schema": ("ledger_schema", "destination"),
-    "ledger_home": ("destination", "ledger_schema"),
+    "ledger_home": ("ledger_home", "destination"),
     "folders": ("folders", "expected_files"),
     "health": ("lived_health",),
     "unmoved": ("lived_health",),

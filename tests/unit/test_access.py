@@ -42,6 +42,10 @@ def test_a_place_in_the_queue_is_taken_whole() -> None:
     assert throttle.wait_seconds("10.0.0.1", 109.0) == 0.0
 
 
+def test_the_queue_is_empty_on_a_machine_that_just_started() -> None:
+    assert throttled(10, 0.0).wait_seconds("10.0.0.1", 0.0) == 0.0
+
+
 def test_of_old_failures_only_the_last_count() -> None:
     """An address that fails slowly never waits; and what is remembered of it is bounded."""
     throttle = Throttle()
@@ -79,6 +83,20 @@ def test_a_session_is_no_form_and_no_ticket() -> None:
     assert access.may_act({"sec-fetch-site": "none"}, session, access.form_token(session))
     for site in ("same-site", "cross-site", ""):
         assert not access.may_act({"sec-fetch-site": site}, session, access.form_token(session))
+
+
+def test_another_token_ends_all_sessions_and_forms() -> None:
+    """Also where the server's own secret stayed; and without a token they are signed all the same."""
+    secret = b"s" * 32
+    first, second, none = (Access(token, secret) for token in (TOKEN, "other", None))
+    session = first.new_session()
+    assert Access(TOKEN, secret).is_session(session)
+    assert not second.is_session(session)
+    assert not none.is_session(session)
+    own = none.new_session()
+    assert none.may_act({}, own, none.form_token(own))
+    assert none.may_act({"sec-fetch-site": "same-origin"}, own, none.form_token(own))
+    assert not none.may_act({}, own, first.form_token(own))
 
 
 def test_who_may_look() -> None:
@@ -127,6 +145,8 @@ def test_a_bearer(authorization: str, token: str | None) -> None:
 )  # fmt: skip
 def test_which_names_are_this_machines(host: str, is_known: bool) -> None:
     assert Access(None).knows_host(host, "NAS.local") is is_known
+    assert Access(None).knows_host("Xbox:80", "Xbox")
+    assert Access(None).knows_host("[::1]:80", "")
     assert Access(TOKEN).knows_host(host, "NAS.local")
 
 
