@@ -324,17 +324,17 @@ def test_each_oddity_of_older_versions_is_mended_by_itself(tmp_path: Path) -> No
         for number, (row, _) in enumerate(MENDED):
             connection.execute(insert, (str(number), *row, digests[number % 5]))
         assert migrate(connection, 4, lambda *_: "made") == 0
-        found = dict(
-            (row[0], tuple(row[1:]))
+        found = {
+            row[0]: tuple(row[1:])
             for row in connection.execute(
                 "SELECT event_id, state, source, key, last_error, start_time, happened_at FROM object"
             )
-        )
+        }
         assert found == {str(n): after for n, (_, after) in enumerate(MENDED) if after is not None}
-        tries = dict(
-            (row[0], tuple(row[1:]))
+        tries = {
+            row[0]: tuple(row[1:])
             for row in connection.execute("SELECT event_id, attempts, deferrals, next_attempt_at FROM object")
-        )
+        }
         assert tries["0"] == (0, 0, 0.0)
         assert tries["7"] == (3, 4, 0.0)
         assert {tries[name] for name in tries if name not in {"0", "7"}} == {(3, 4, 9.0)}
