@@ -1,7 +1,7 @@
 """`make mutants`: plants small lies in the modules that decide, and says which of them no unit test noticed.
 
 Without options it takes a sample of each module, the same for the same seed. ARGS: `--all`, `--sample 30`, `--seed 1`,
-`--jobs 2`, and names of modules (`retry storage.proof`).
+`--jobs 2`, and names of modules (`retry storage.proof`), or `promises`: lies about what the README promises, chosen by hand.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pathlib import Path
 from mutants.equivalent import EQUIVALENT
 from mutants.modules import NOTICED_BY
 from mutants.mutations import Mutation, mutations
-from mutants.running import BrokenTestsError, Fate, Tree, chosen, load_libraries
+from mutants.promises import PROMISES
+from mutants.running import BrokenTestsError, Fate, Passage, Tree, chosen, load_libraries
 
 ROOT = Path(__file__).resolve().parents[2]
 WANTED_SHARE = 0.9
@@ -53,16 +54,14 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="mutants-") as place:
         trees = [Tree(ROOT, Path(place) / str(number)) for number in range(options.jobs)]
         tallies = []
-        for module in options.modules or NOTICED_BY:
-            try:
-                tally = _try_module(module, trees, options)
-            except BrokenTestsError as error:
-                print(error)
-                return 2
-            tallies.append(tally)
-            print(_line(tally), flush=True)
-            for mutation in sorted(tally.survivors, key=lambda mutation: mutation.line):
-                print(f"    survived: src/{_path(module)}:{mutation.line}  {mutation.name}", flush=True)
+        try:
+            for module in options.modules or ["promises", *NOTICED_BY]:
+                tally = _try_promises(trees[0]) if module == "promises" else _try_module(module, trees, options)
+                tallies.append(tally)
+                _print(tally)
+        except BrokenTestsError as error:
+            print(error)
+            return 2
     tried, noticed = sum(tally.tried for tally in tallies), sum(tally.noticed for tally in tallies)
     share = noticed / tried if tried else 1.0
     possible = sum(tally.possible for tally in tallies)
@@ -70,7 +69,8 @@ def main(arguments: Sequence[str]) -> int:
         f"{noticed} of {tried} planted faults were noticed: {share:.1%} ({possible} can be planted, {len(EQUIVALENT)} more "
         f"change nothing; {time.monotonic() - started:.0f} s)"
     )
-    return 0 if share >= WANTED_SHARE else 1
+    is_kept = not any(tally.survivors for tally in tallies if tally.module == "promises")
+    return 0 if share >= WANTED_SHARE and is_kept else 1
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -81,6 +81,28 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", default="1", help="another seed takes another sample")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     return parser.parse_args(arguments)
+
+
+def _try_promises(tree: Tree) -> Tally:
+    """Break what is promised, one at a time; each has its own test."""
+    tests = {f"tests/unit/{promise.test}": Passage(frozenset(), 5.0) for promise in PROMISES}
+    retry = "retry"
+    tree.begin(retry, tree.path(retry).read_bytes(), tests)
+    tree.expect_success("the tests of promises")
+    tally = Tally("promises", len(PROMISES))
+    for promise in PROMISES:
+        source = tree.path(promise.module).read_text()
+        if source.count(promise.before) != 1:
+            raise BrokenTestsError(f"the promise '{promise.name}' is not found in {promise.module}: {promise.before}")
+        line = source[: source.index(promise.before)].count("\n") + 1
+        changed = source.replace(promise.before, promise.after).encode()
+        mutation = Mutation(f"{promise.module}: {promise.name}", line, range(0), changed)
+        name = f"tests/unit/{promise.test}"
+        tree.begin(promise.module, changed, {name: tests[name]})
+        while (fate := tree.fate()) is None:
+            time.sleep(0.02)
+        tally.add(mutation, fate)
+    return tally
 
 
 def _try_module(module: str, trees: Sequence[Tree], options: argparse.Namespace) -> Tally:
@@ -114,9 +136,13 @@ def _fates(module: str, sample: Sequence[Mutation], trees: Sequence[Tree]) -> It
         time.sleep(0.02)
 
 
-def _line(tally: Tally) -> str:
+def _print(tally: Tally) -> None:
     ended = f", {tally.timed_out} by not ending" if tally.timed_out else ""
-    return f"{tally.module}: {tally.noticed} of {tally.tried} noticed{ended} ({tally.possible} possible)"
+    print(f"{tally.module}: {tally.noticed} of {tally.tried} noticed{ended} ({tally.possible} possible)", flush=True)
+    for mutation in sorted(tally.survivors, key=lambda mutation: mutation.line):
+        print(
+            f"    survived: src/{_path(mutation.name.partition(':')[0])}:{mutation.line}  {mutation.name}", flush=True
+        )
 
 
 def _path(module: str) -> str:

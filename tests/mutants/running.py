@@ -31,6 +31,7 @@ _LIBRARIES = (
 )  # fmt: skip
 _NOT_COPIED = (".git", ".venv", ".uv", ".*_cache", ".hypothesis", "dist", "build", "__pycache__", "*.egg-info")
 _LEAST_SECONDS = 30.0
+_LONGEST_BASELINE_SECONDS = 900.0
 _POLL_SECONDS = 0.02
 _BROKEN = 70
 
@@ -52,8 +53,9 @@ class Passage:
     seconds: float
 
 
+_NOTHING = Passage(frozenset(), 0.0)
 Passages = dict[str, Passage]
-"""By the test's id. Lines that run when the module is loaded belong to every test."""
+"""By the test's id, with or without its parameters. Lines that run when the module is loaded belong to every test."""
 
 
 class BrokenTestsError(Exception):
@@ -80,13 +82,17 @@ class Tree:
         result = self._root / "passages"
         result.unlink(missing_ok=True)
         tracer = _Tracer(str(self.path(module)), result)
-        self._start([f"tests/unit/test_{name}.py" for name in tests], tracer, 900.0)
+        self._start([f"tests/unit/test_{name}.py" for name in tests], tracer, _LONGEST_BASELINE_SECONDS)
+        self.expect_success(f"the tests of {module}")
+        passages: Passages = pickle.loads(result.read_bytes())  # noqa: S301  # our own child wrote it
+        return passages
+
+    def expect_success(self, tests: str) -> None:
+        """Wait for the run. Raises BrokenTestsError when a test fails."""
         while (fate := self.fate()) is None:
             time.sleep(_POLL_SECONDS)
         if fate is not Fate.SURVIVED:
-            raise BrokenTestsError(f"the tests of {module} fail without a change:\n{self.output()[-3000:]}")
-        passages: Passages = pickle.loads(result.read_bytes())  # noqa: S301  # our own child wrote it
-        return passages
+            raise BrokenTestsError(f"{tests} fail without a change:\n{self.output()[-3000:]}")
 
     def begin(self, module: str, source: bytes, chosen: Passages) -> None:
         """Start these tests, the quick ones first, on the changed module."""
@@ -124,7 +130,7 @@ class Tree:
             code = _BROKEN
             try:
                 code = self._run(files, plugin)
-            except BaseException:
+            except BaseException:  # noqa: BLE001  # whatever it is, it is told, and the parent goes on
                 traceback.print_exc()
             finally:
                 os._exit(code)  # nothing of the parent's own may run here
@@ -205,7 +211,7 @@ class _Tracer:
 
 
 class _Chosen:
-    """Runs the chosen tests, and those that are only there with the change; the quick ones first."""
+    """Runs the chosen tests, the quick ones first."""
 
     def __init__(self, passages: Passages) -> None:
         self._passages = passages
@@ -213,9 +219,12 @@ class _Chosen:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items[:] = sorted(
-            (item for item in items if item.nodeid in self._passages),
-            key=lambda item: self._passages[item.nodeid].seconds,
+            (item for item in items if self._passage(item) is not None),
+            key=lambda item: (self._passage(item) or _NOTHING).seconds,
         )
+
+    def _passage(self, item: pytest.Item) -> Passage | None:
+        return self._passages.get(item.nodeid) or self._passages.get(item.nodeid.partition("[")[0])
 
 
 def _without_database_and_deadlines() -> None:
