@@ -14,5 +14,7 @@ EQUIVALENT: dict[str, str] = {
     "retry: full_jitter: 60 -> 61": _POWER,
     "retry: Breaker._wait: 60 -> 61": _POWER,
     "retry: Breaker._wait: 60 -> 61 (no. 2)": _POWER,
+    "upload.blame: Refusals._is_everyone: max -> min": "of a single value both are the same",
+    "keys: clip_key_for: Kind.SNAPSHOT -> Kind.THUMBNAIL": "only the folder of the key is used, which is the same for all kinds",
     "ledger_schema: migrate: 0 -> 1": "the count is set in any case before it is returned",
 }

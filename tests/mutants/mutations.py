@@ -92,11 +92,32 @@ class _Changes:
             yield from self._walk(child, scope, statement)
 
     def _changes(self, node: ast.AST) -> Iterator[tuple[int, int, bytes]]:
+        yield from self._of_operator(node)
+        match node:
+            case ast.Constant():
+                yield from self._of_constant(node)
+            case ast.JoinedStr():
+                yield from self._of_sql(node)
+            case ast.Call(func=ast.Name(id=name)) if name in _SWAPPED_CALLS:
+                yield (*self._span(node.func), _SWAPPED_CALLS[name].encode())
+            case ast.Attribute(value=ast.Name(id=owner), attr=attribute) if len(self._members.get(owner, ())) > 1:
+                members = self._members[owner]
+                if attribute in members:
+                    other = members[(members.index(attribute) + 1) % len(members)]
+                    yield (*self._span(node), f"{owner}.{other}".encode())
+            case ast.Return(value=ast.expr() as value) if not isinstance(value, ast.Constant):
+                yield (*self._span(node), b"return None")
+            case ast.stmt() if _can_be_left_out(node):
+                yield (*self._span(node), b"pass")
+            case ast.If(test=test) | ast.IfExp(test=test) | ast.While(test=test):
+                if isinstance(test, ast.Name | ast.Attribute | ast.Call):
+                    yield (*self._span(test), b"not (" + self._text(test) + b")")
+
+    def _of_operator(self, node: ast.AST) -> Iterator[tuple[int, int, bytes]]:
         match node:
             case ast.Compare():
-                for left, right, operator in zip(
-                    [node.left, *node.comparators], node.comparators, node.ops, strict=False
-                ):
+                operands = [node.left, *node.comparators]
+                for left, right, operator in zip(operands, node.comparators, node.ops, strict=False):
                     yield from self._between(left, right, *_COMPARISONS[type(operator)])
             case ast.BoolOp():
                 before, after = ("and", "or") if isinstance(node.op, ast.And) else ("or", "and")
@@ -106,24 +127,6 @@ class _Changes:
                 yield from self._between(node.left, node.right, *_ARITHMETIC[type(node.op)])
             case ast.UnaryOp(op=ast.Not()):
                 yield (*self._span(node), self._text(node.operand))
-            case ast.Constant():
-                yield from self._of_constant(node)
-            case ast.JoinedStr():
-                yield from self._of_sql(node)
-            case ast.Call(func=ast.Name(id=name)) if name in _SWAPPED_CALLS:
-                yield (*self._span(node.func), _SWAPPED_CALLS[name].encode())
-            case ast.Attribute(value=ast.Name(id=owner), attr=attribute) if attribute in self._members.get(owner, ()):
-                members = self._members[owner]
-                other = members[(members.index(attribute) + 1) % len(members)]
-                if other != attribute:
-                    yield (*self._span(node), f"{owner}.{other}".encode())
-            case ast.Return(value=ast.expr() as value) if not isinstance(value, ast.Constant):
-                yield (*self._span(node), b"return None")
-            case _ if _can_be_left_out(node):
-                yield (*self._span(node), b"pass")
-        test = getattr(node, "test", None)
-        if isinstance(node, ast.If | ast.IfExp | ast.While) and isinstance(test, ast.Name | ast.Attribute | ast.Call):
-            yield (*self._span(test), b"not (" + self._text(test) + b")")
 
     def _of_constant(self, node: ast.Constant) -> Iterator[tuple[int, int, bytes]]:
         match node.value:

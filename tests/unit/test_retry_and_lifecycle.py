@@ -299,6 +299,7 @@ def test_when_a_snapshot_is_due(
 
 def test_a_manual_event_is_awaited_whatever_its_flag_says() -> None:
     """Its file is written at its beginning; without one it becomes absent, and the proof does not miss it for ever."""
+    assert judge(event(None), 95.0, 100.0) is Verdict.WATCH  # nobody said that it was closed
     manual = replace(event(99.0, has_snapshot=False), is_manual=True)
     assert judge(manual, None, 100.0) is Verdict.AWAIT
     assert judge(manual, 50.0, 100.0) is Verdict.RECORD
