@@ -16,5 +16,6 @@ EQUIVALENT: dict[str, str] = {
     "retry: Breaker._wait: 60 -> 61 (no. 2)": _POWER,
     "upload.blame: Refusals._is_everyone: max -> min": "of a single value both are the same",
     "keys: clip_key_for: Kind.SNAPSHOT -> Kind.THUMBNAIL": "only the folder of the key is used, which is the same for all kinds",
+    "spool: Spool._make_room: > -> >= (no. 2)": "where nothing is lacking, nothing is removed, whatever the list holds",
     "ledger_schema: migrate: 0 -> 1": "the count is set in any case before it is returned",
 }

@@ -196,7 +196,7 @@ class _Tracer:
 
     def pytest_sessionfinish(self) -> None:
         sys.settrace(None)
-        threading.settrace(None)  # type: ignore[arg-type]
+        threading.settrace(None)
         everywhere = {
             test: Passage(passage.lines | self._at_import, passage.seconds) for test, passage in self._passages.items()
         }

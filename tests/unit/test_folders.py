@@ -198,8 +198,14 @@ def test_trust_needs_something_that_was_found(tmp_path: Path) -> None:
 def test_a_judgement_holds_for_two_seconds(tmp_path: Path) -> None:
     """Then, or when the folder was written to, it is looked at again."""
     (tmp_path / "a.jpg").touch()
-    now, looks = [100.0], []
-    clips = DiskFolder(tmp_path, expected=lambda identity: looks.append(identity) or Expected(1, 1), monotonic=lambda: now[0])  # type: ignore[func-returns-value]  # fmt: skip
+    now: list[float] = [100.0]
+    looks: list[Identity] = []
+
+    def expected(identity: Identity) -> Expected:
+        looks.append(identity)
+        return Expected(1, 1)
+
+    clips = DiskFolder(tmp_path, expected=expected, monotonic=lambda: now[0])
     for at, count in ((100.0, 1), (101.9, 1), (102.0, 2), (103.9, 2), (104.0, 3)):
         now[0] = at
         clips.absence()

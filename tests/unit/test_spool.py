@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -264,6 +265,8 @@ def test_a_file_of_exactly_the_limit_fits(clips: Path) -> None:
     assert exact.keep(entry(2))
     exact._room = lambda _: Room(100_000, 25_000 + SIZE - 1)
     assert not exact.keep(entry(3))
+    assert exact.keep(entry(1))  # for the one byte that is lacking, the newer one goes
+    assert kept(exact) == [1]
     two = copies(clips, 3 * SIZE)
     two.keep_all([entry(5), entry(6), entry(7)])
     (clips / entry(1).object_source).write_bytes(b"x" * 2 * SIZE)
@@ -294,7 +297,7 @@ def test_what_frigate_deleted_is_counted_again_when_room_is_lacking(
 ) -> None:
     """At most every ten seconds, for it asks for each file."""
     now = [100.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     spool = Spool(clips.parent / "spool", DiskPictures(clips), 2 * SIZE, lambda _: PLENTY)
     spool.open()
     spool.keep_all([entry(number) for number in (5, 6, 7)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,12 @@ def test_every_state_file_is_synced_with_its_folder(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(os, "fsync", recording)
     files = StateFiles(tmp_path)
-    for write in (
+    writes: list[Callable[[], None]] = [
         lambda: files.write_uploaded(["1.5-abcdef"]),
         lambda: files.write_failed([]),
         lambda: files.write_about(About("there", Kind.SNAPSHOT, "layout")),
-    ):
+    ]
+    for write in writes:
         synced.clear()
         write()
         assert synced == ["content", "folder"]
