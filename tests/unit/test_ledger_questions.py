@@ -344,6 +344,19 @@ def test_the_list_of_uploads_settles_what_is_not_known_better(ledger: Ledger, st
     assert ledger.import_state([row.entry.event.id], {}, NOW) == (0, 0)
 
 
+def test_a_name_is_news_once(ledger: Ledger) -> None:
+    assert ledger.import_state(["900000.5-abcdef", "77.5-newone"], {"800000.5-abcdef": (9, "x")}, NOW) == (1, 0)
+    assert ledger.import_state(["77.5-newone"], {}, NOW) == (0, 0)
+
+
+def test_each_entry_that_cannot_be_read_is_counted(ledger: Ledger) -> None:
+    """Also where they are spoiled alike."""
+    ledger.connection.execute("UPDATE object SET event = '{' WHERE id IN (1, 2, 3)")
+    for _ in range(2):
+        ledger.entries([1, 2, 3, 4])
+        assert ledger.odd_entries == 3
+
+
 def test_imported_names_bear_the_time_of_their_id(ledger: Ledger) -> None:
     ledger.import_state(["77777.5-abcdef", "odd"], {"66666.5-abcdef": (3, "why"), "odd2": (1, "no")}, NOW)
     found = dict(ledger.connection.execute("SELECT event_id, happened_at FROM object WHERE recorded_at = ? AND event IS NULL", (NOW,)))  # fmt: skip
