@@ -4,6 +4,7 @@ from __future__ import annotations
 
 _LENGTH = "one byte more of randomness is no worse"
 _PURPOSE = "a purpose is only compared with itself; that it differs from the others stays true"
+_FIRST_COUNT = "the first count, up to the mark before all rows, is of nothing and sets it"
 _POWER = "the bound is reached long before"
 
 EQUIVALENT: dict[str, str] = {
@@ -17,5 +18,7 @@ EQUIVALENT: dict[str, str] = {
     "upload.blame: Refusals._is_everyone: max -> min": "of a single value both are the same",
     "keys: clip_key_for: Kind.SNAPSHOT -> Kind.THUMBNAIL": "only the folder of the key is used, which is the same for all kinds",
     "spool: Spool._make_room: > -> >= (no. 2)": "where nothing is lacking, nothing is removed, whatever the list holds",
+    "unmoved: Movement.__init__: self._since = 0.0 -> pass": _FIRST_COUNT,
+    "unmoved: Movement.__init__: 0.0 -> 1.0": _FIRST_COUNT,
     "ledger_schema: migrate: 0 -> 1": "the count is set in any case before it is returned",
 }

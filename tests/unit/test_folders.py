@@ -150,6 +150,8 @@ def test_what_is_frigates_in_a_folder(tmp_path: Path, name: str, is_frigates: bo
     (tmp_path / name).mkdir()
     foreign = f"Frigate's clips folder {tmp_path} holds nothing of Frigate's; is its share mounted, and FRIGATE_CLIPS_DIR right?"
     assert clips.absence() == (None if is_frigates else foreign)
+    clips.inspect()
+    assert clips.problem() == (None if is_frigates else foreign)  # one row of Frigate's tables is enough
 
 
 def test_a_foreign_folder_of_which_nothing_is_expected_is_no_trouble(tmp_path: Path) -> None:
