@@ -20,5 +20,7 @@ EQUIVALENT: dict[str, str] = {
     "spool: Spool._make_room: > -> >= (no. 2)": "where nothing is lacking, nothing is removed, whatever the list holds",
     "unmoved: Movement.__init__: self._since = 0.0 -> pass": _FIRST_COUNT,
     "unmoved: Movement.__init__: 0.0 -> 1.0": _FIRST_COUNT,
+    'storage.signature: _quoted: "-_.~" -> "XX-_.~"': "letters are never quoted",
+    'events: module: "_Value" -> "XX_Value"': "the name of a type variable is for type checkers",
     "ledger_schema: migrate: 0 -> 1": "the count is set in any case before it is returned",
 }

@@ -234,6 +234,14 @@ def test_single_events_out_of_the_database(tmp_path: Path) -> None:
     reader.close()
 
 
+def test_all_columns_are_read(tmp_path: Path) -> None:
+    """By their names in Frigate's table."""
+    names = ("id", "camera", "label", "sub_label", "start_time", "end_time", "has_snapshot", "zones", "data", "top_score")  # fmt: skip
+    reader = FrigateDatabase(database(tmp_path / "f.db", [dict(zip(names, row(data=None), strict=True))]), Filters())
+    assert reader.event(ID) == Event(ID, "yard", "car", "Mimi", 5.0, 9.0, True, ("a", "b"), 0.25, False)
+    reader.close()
+
+
 def test_events_in_progress(tmp_path: Path) -> None:
     """Begun since then, not ended, with a snapshot, wanted."""
     rows = [plain(1), plain(2), plain(3, end_time=4.0), plain(4, has_snapshot=0), plain(5, camera="door"), plain(6)]
