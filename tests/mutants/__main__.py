@@ -1,6 +1,6 @@
 """`make mutants`: plants small lies in the modules that decide, and says which of them no unit test noticed.
 
-Without options it takes a sample of each module, the same for the same seed. ARGS: `--all`, `--sample 30`, `--seed 1`,
+Without options it takes a sample of each module, the same for the same seed. ARGS: `--all`, `--sample 20`, `--seed 1`,
 `--jobs 2`, and names of modules (`retry storage.proof`), or `promises`: lies about what the README promises, chosen by hand.
 """
 
@@ -77,7 +77,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
     parser.add_argument("modules", nargs="*", metavar="MODULE")
     parser.add_argument("--all", action="store_true", help="every mutant, not a sample")
-    parser.add_argument("--sample", type=int, default=30, help="mutants of each module")
+    parser.add_argument("--sample", type=int, default=20, help="mutants of each module")
     parser.add_argument("--seed", default="1", help="another seed takes another sample")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     return parser.parse_args(arguments)

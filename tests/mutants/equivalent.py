@@ -22,5 +22,8 @@ EQUIVALENT: dict[str, str] = {
     "unmoved: Movement.__init__: 0.0 -> 1.0": _FIRST_COUNT,
     'storage.signature: _quoted: "-_.~" -> "XX-_.~"': "letters are never quoted",
     'events: module: "_Value" -> "XX_Value"': "the name of a type variable is for type checkers",
+    "retry: Concurrency: 0.0 -> 1.0": "set in any case when it is made",
+    "retry: Breaker: 0.0 -> 1.0 (no. 2)": "read while open only, and set when it opens",
+    'web.access: Access.knows_host: "[]" -> "XX[]" (no. 2)': "an address in brackets holds no such letter",
     "ledger_schema: migrate: 0 -> 1": "the count is set in any case before it is returned",
 }

@@ -154,7 +154,7 @@ def test_which_names_are_this_machines(host: str, is_known: bool) -> None:
     ("target", "is_ours"),
     [
         ("/", True), ("/gallery", True), ("/livestock", False), ("/live", False), ("/sign-out", False), ("/sign", True), ("gallery", False),
-        ("/" + "x" * 1998, True), ("/" + "x" * 1999, False), ("/a\\b", False), ("/a\x7f", False), ("/\u2028", False),
+        ("/" + "x" * 1998, True), ("/" + "x" * 1999, False), ("/a\\b", False), ("/a\x7f", False), ("/\u2028", False), ("//evil.example", False),
     ],
 )  # fmt: skip
 def test_where_signing_in_leads_to(target: str, is_ours: bool) -> None:

@@ -66,6 +66,7 @@ def test_what_a_person_must_mend_is_probed_every_five_minutes_at_last(
             breaker.may_start(now)
             breaker.failed(ErrorClass.CONFIGURATION, now, chance)
         assert breaker.opened_until - now == pytest.approx(wait)
+        assert breaker.next_start() == breaker.opened_until
         assert breaker.next_start(urgent=True) - now == pytest.approx(15.0)
 
 
@@ -115,7 +116,7 @@ def test_late_answers_of_a_wave_do_not_prolong_an_open_breaker() -> None:
 def test_an_attempt_that_says_nothing_leaves_a_closed_breaker_closed() -> None:
     breaker = Breaker()
     breaker.untold()
-    assert breaker.circuit is Circuit.CLOSED
+    assert (breaker.circuit, breaker.opened_until) == (Circuit.CLOSED, 0.0)
     for _ in range(3):
         breaker.failed(ErrorClass.TRANSIENT, 0.0, 1.0)
     assert not breaker.may_start(0.25)
