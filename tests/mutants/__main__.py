@@ -107,7 +107,7 @@ def _try_promises(tree: Tree) -> Tally:
 
 def _try_module(module: str, trees: Sequence[Tree], options: argparse.Namespace) -> Tally:
     every = mutations(module, trees[0].path(module).read_bytes())
-    possible = [mutation for mutation in every if mutation.name not in EQUIVALENT]
+    possible = [mutation for mutation in every if mutation.name not in EQUIVALENT and mutation.can_be_compiled]
     sample = possible
     if not options.all and options.sample < len(possible):
         sample = random.Random(f"{options.seed} {module}").sample(possible, options.sample)  # noqa: S311

@@ -50,19 +50,24 @@ class Mutation:
     source: bytes
     """The module's text with the change."""
 
+    @property
+    def can_be_compiled(self) -> bool:
+        """Whether it is Python at all; else anything would notice it."""
+        try:
+            compile(self.source, self.name, "exec")
+        except SyntaxError:
+            return False
+        return True
+
 
 def mutations(module: str, source: bytes) -> list[Mutation]:
-    """Return all lies about this source, in the order of its lines; texts that cannot be compiled are not among them."""
+    """Return all lies about this source, in the order of its lines."""
     seen: Counter[str] = Counter()
     found = []
     for scope, statement, start, end, changed in sorted(_Changes(source).all(), key=lambda change: change[2:]):
         before = b" ".join(source[start:end].split()).decode()
         name = f"{module}: {scope}: {before} -> {b' '.join(changed.split()).decode()}"
         text = source[:start] + changed + source[end:]
-        try:
-            compile(text, module, "exec")
-        except SyntaxError:
-            continue
         seen[name] += 1
         name = name if seen[name] == 1 else f"{name} (no. {seen[name]})"
         found.append(Mutation(name, source.count(b"\n", 0, start) + 1, statement, text))
