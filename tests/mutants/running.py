@@ -108,10 +108,10 @@ class Tree:
         pid, status = os.waitpid(self._child, os.WNOHANG)
         if pid == 0 and time.monotonic() < self._ends_at:
             return None
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._child, signal.SIGKILL)  # with whatever the tests left behind
+        self._kill()  # with whatever the tests left behind
         if pid == 0:
             os.waitpid(self._child, 0)
+        self._child = 0
         if self._restore is not None:
             _write(*self._restore)
             self._restore = None
@@ -119,9 +119,18 @@ class Tree:
             return Fate.TIMED_OUT
         return Fate.SURVIVED if os.waitstatus_to_exitcode(status) == 0 else Fate.NOTICED
 
+    def stop(self) -> None:
+        """End the run that goes on, if there is one."""
+        if self._child:
+            self._kill()
+
     def output(self) -> str:
         """What the last run's tests said."""
         return (self._root / "output").read_text(errors="replace")
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._child, signal.SIGKILL)
 
     def _start(self, files: Sequence[str], plugin: object, seconds: float) -> None:
         self._ends_at = time.monotonic() + seconds
