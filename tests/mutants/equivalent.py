@@ -18,7 +18,7 @@ EQUIVALENT: dict[str, str] = {
     "upload.blame: Refusals._is_everyone: max -> min": "of a single value both are the same",
     "keys: clip_key_for: Kind.SNAPSHOT -> Kind.THUMBNAIL": "only the folder of the key is used, which is the same for all kinds",
     'keys: clip_key_for: "jpg" -> "XXjpg"': "only the folder of the key is used, and the ending is in its last part",
-    "spool: Spool._make_room: > -> >= (no. 2)": "where nothing is lacking, nothing is removed, whatever the list holds",
+    "spool: Spool._make_room: > -> >= (no. 3)": "where nothing is lacking, nothing is removed, whatever the list holds",
     "unmoved: Movement.__init__: self._since = 0.0 -> pass": _FIRST_COUNT,
     "unmoved: Movement.__init__: 0.0 -> 1.0": _FIRST_COUNT,
     'storage.signature: _quoted: "-_.~" -> "XX-_.~"': "letters are never quoted",

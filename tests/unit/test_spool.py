@@ -68,6 +68,16 @@ def test_the_newest_go_and_the_oldest_stay(clips: Path) -> None:
     assert kept(spool) == [0, 1, 2, 3, 6]
 
 
+def test_files_of_one_event_do_not_push_each_other_out(clips: Path) -> None:
+    """Neither is newer than the other."""
+    spool = copies(clips, SIZE)
+    clean = replace(entry(1), source=entry(1).object_source.replace(".jpg", "-clean.png"))
+    (clips / clean.object_source).write_bytes(b"x" * SIZE)
+    assert spool.keep(entry(1))
+    assert not spool.keep(clean)
+    assert kept(spool) == [1]
+
+
 def test_nothing_goes_for_what_cannot_be_kept_anyway(clips: Path) -> None:
     """One that is larger than all the room there is, or a disk that others have filled."""
     spool = copies(clips, 5 * SIZE)
