@@ -7,7 +7,7 @@ ARGS ?=
 JOBS ?= 4
 UV = $(shell command -v uv || echo $(BIN)/uv)
 
-.PHONY: demo test check unit integration test-faults test-ceph test-frigate bench screenshots docs addon lock format clean
+.PHONY: demo test check unit integration mutants test-faults test-ceph test-frigate bench screenshots docs addon lock format clean
 
 demo: $(VENV)/ready
 	@$(BIN)/python -m frigate_s3_mirror.demo $(ARGS)
@@ -24,6 +24,10 @@ check: $(VENV)/ready
 
 unit integration: $(VENV)/ready
 	$(BIN)/python -m pytest tests/$@ $(ARGS)
+
+# Small lies in the modules that decide, and which of them no unit test notices; a sample (about ten minutes), or ARGS="--all".
+mutants: $(VENV)/ready
+	PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)
 
 # The patch in a real Frigate: FRIGATE_CHECKOUT=/path/of/its/checkout, FRIGATE_PYTHON=a Python that has its packages.
 test-frigate: $(VENV)/ready

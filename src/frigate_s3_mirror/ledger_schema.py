@@ -79,7 +79,7 @@ _TO_VERSION_4 = {
     2: _LIVE,
     3: "ALTER TABLE object ADD COLUMN part TEXT NOT NULL DEFAULT ''; ALTER TABLE object ADD COLUMN seconds REAL;",
 }
-"""What leads from a version of the schema to the next, but for the indexes, which the last step makes anew."""
+"""What leads from a version of the schema to the next, but for the indexes, which go with the table before."""
 # Up to version 4, an entry that was recorded before its file came had the key '' for ever, and most of them the source ''.
 _MEND = """
 UPDATE object SET source = NULL WHERE source = '';
@@ -115,8 +115,6 @@ def migrate(connection: sqlite3.Connection, version: int, mend_key: MendKey) -> 
         nonlocal lost
         for older in range(version, 4):
             _run(connection, _TO_VERSION_4[older])
-        for index in ("object_identity", "object_order", "object_uploads", "object_begun"):
-            connection.execute(f"DROP INDEX IF EXISTS {index}")
         _run(connection, _MEND)
         connection.execute("ALTER TABLE object RENAME TO object_before")
         _run(connection, _OBJECT + _ELSEWHERE)

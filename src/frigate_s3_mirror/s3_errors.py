@@ -267,7 +267,9 @@ def _speaks_tls(status: int, text: str) -> bool:
 
 def _is_page(text: str, headers: Mapping[str, str]) -> bool:
     """Whether a person's browser was meant. Refusals with a plain status may come without any type."""
-    return "html" in headers.get("content-type", "").lower() or text.lstrip()[:9].lower() in {"<!doctype", "<html>"}
+    return "html" in headers.get("content-type", "").lower() or text.lstrip()[:9].lower().startswith(
+        ("<!doctype", "<html")
+    )
 
 
 def _place(location: str) -> str:

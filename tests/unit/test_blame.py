@@ -150,3 +150,71 @@ def test_its_memory_is_bounded() -> None:
     for number in range(11_000):
         refusals.refused(number, BARE_400, 1.0, in_flight=0)
     assert len(refusals._first) == len(refusals._in_a_row) == 10_000
+
+
+OF_THE_KEY = (
+    "AccountProblem", "AllAccessDisabled", "AuthorizationHeaderMalformed", "ExpiredToken", "InvalidAccessKeyId", "InvalidBucketName",
+    "InvalidToken", "NoSuchBucket", "NotSignedUp", "PermanentRedirect", "QuotaExceeded", "RequestTimeTooSkewed", "SignatureDoesNotMatch",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("code", OF_THE_KEY)
+@pytest.mark.parametrize("status", [401, 403])
+def test_what_can_only_be_the_keys_fault_is_told_at_once(status: int, code: str) -> None:
+    """Though others passed since: nothing is held against this object."""
+    refusals = Refusals()
+    refusals.refused("a", NO_ACCESS, 1.0, in_flight=0)
+    refusals.taken("b", 2.0)
+    assert refusals.refused("a", Said(ErrorClass.CONFIGURATION, status, code), 3.0, in_flight=0) is BUCKET
+
+
+@pytest.mark.parametrize("code", ["KeyTooLong", "KeyTooLongError", "MetadataTooLarge"])
+def test_what_can_only_be_the_objects_fault_is_counted_at_once(code: str) -> None:
+    assert Refusals().refused("a", Said(ErrorClass.OBJECT, 400, code), 1.0, in_flight=0) is OBJECT
+
+
+def test_what_was_taken_starts_with_a_clean_slate() -> None:
+    """An object that was refused, then taken, then refused again is refused for the first time; so is one that was decided on."""
+    for is_taken in (True, False):
+        refusals = Refusals()
+        refusals.refused("a", NO_ACCESS, 1.0, in_flight=0)
+        if is_taken:
+            refusals.taken("a", 2.0)
+        else:
+            refusals.taken("b", 2.0)
+            refusals.forget("a")
+        assert refusals.refused("a", NO_ACCESS, 3.0, in_flight=0) is NOBODY_YET
+    refusals = Refusals()
+    refusals.refused("gone", BARE_400, 1.0, in_flight=0)
+    refusals.forget("gone")
+    refusals.refused("a", BARE_400, 2.0, in_flight=0)
+    refusals.alive(3.0)
+    assert refusals.refused("a", BARE_400, 4.0, in_flight=0) is OBJECT  # alone: the heartbeat is evidence
+
+
+def test_evidence_of_the_same_moment_is_none() -> None:
+    """What was taken must have been taken later."""
+    refusals = Refusals()
+    refusals.refused("a", BARE_400, 1.0, in_flight=9)
+    refusals.taken("b", 1.0)
+    refusals.alive(1.0)
+    assert refusals.refused("a", BARE_400, 2.0, in_flight=9) is NOBODY_YET
+    refusals.alive(2.5)
+    assert refusals.refused("a", BARE_400, 3.0, in_flight=9) is OBJECT
+
+
+def test_as_many_refused_as_are_under_way_are_everybody() -> None:
+    """With the same number of others still without an answer; one alone is everybody only when nothing is under way."""
+    refusals = Refusals()
+    assert [refusals.refused(who, BARE_400, 1.0, in_flight=2) for who in "abc"] == [NOBODY_YET, NOBODY_YET, BUCKET]
+    alone = Refusals()
+    assert [alone.refused("a", NO_ACCESS, 1.0, in_flight=1) for _ in range(3)] == [NOBODY_YET] * 3
+    assert alone.refused("a", NO_ACCESS, 1.0, in_flight=0) is BUCKET
+
+
+def test_patience_ends_after_five_minutes() -> None:
+    refusals = Refusals()
+    refusals.refused("a", NO_ACCESS, 0.0, in_flight=0)
+    refusals.taken("b", 1.0)
+    assert refusals.refused("a", NO_ACCESS, 299.9, in_flight=0) is FORBIDDEN
+    assert refusals.refused("a", NO_ACCESS, 300.0, in_flight=0) is OBJECT

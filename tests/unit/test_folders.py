@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from frigate_s3_mirror import folders as module
 from frigate_s3_mirror.events import FrigateError
-from frigate_s3_mirror.folders import DiskFolder, Doubt, Evidence, Expected, Identity, doubt
+from frigate_s3_mirror.folders import DiskFolder, Doubt, Evidence, Expected, Folder, Identity, doubt
 
 HERE, BEFORE = (1, 10), (1, 9)
 
@@ -132,3 +133,144 @@ def test_a_judgement_holds_until_something_changes(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
     clips.blame()
     assert looks == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "is_frigates"),
+    [
+        *((name, True) for name in ("cache", "export", "exports", "faces", "previews", "review", "thumbs", "train", "triggers")),
+        ("a.jpg", True), ("a.png", True), ("a.webp", True), ("a.mp4", True), ("2026-11-25", True), ("2026-11-25x", False), ("a.txt", False),
+        ("lost+found", False), (".jpg.tmp", False), ("Thumbs", False),
+    ],
+)  # fmt: skip
+def test_what_is_frigates_in_a_folder(tmp_path: Path, name: str, is_frigates: bool) -> None:
+    """One such name is enough; among foreign ones, too. Without any, and with a file missing, it is another folder."""
+    clips = DiskFolder(tmp_path, expected=lambda _: Expected(1, 0))
+    (tmp_path / "other.txt").touch()
+    (tmp_path / name).mkdir()
+    foreign = f"Frigate's clips folder {tmp_path} holds nothing of Frigate's; is its share mounted, and FRIGATE_CLIPS_DIR right?"
+    assert clips.absence() == (None if is_frigates else foreign)
+    clips.inspect()
+    assert clips.problem() == (None if is_frigates else foreign)  # one row of Frigate's tables is enough
+
+
+def test_a_foreign_folder_of_which_nothing_is_expected_is_no_trouble(tmp_path: Path) -> None:
+    (tmp_path / "other.txt").touch()
+    clips = DiskFolder(tmp_path)
+    assert clips.absence() is None
+    clips.inspect()
+    assert clips.problem() is None
+
+
+def test_what_is_expected_in_vain_says_what_is_wrong(tmp_path: Path) -> None:
+    """With the name and the variable of the folder."""
+    (tmp_path / "a.jpg").touch()
+
+    def sentence(expected: Expected) -> str | None:
+        return DiskFolder(tmp_path, "recordings folder", "FRIGATE_RECORDINGS_DIR", lambda _: expected).absence()
+
+    what = f"Frigate's recordings folder {tmp_path}"
+    assert sentence(Expected(8, 1)) == (
+        f"{what} has 1 of the newest 8 files that Frigate lists; is its share mounted, and FRIGATE_RECORDINGS_DIR right?"
+    )
+    assert sentence(Expected(8, 1, (0, 0))) == (
+        f"{what} is another folder than before and has 1 of the newest 8 files that Frigate lists; is its share mounted?"
+    )
+    assert sentence(Expected(8, 7)) is None
+
+
+def test_trust_needs_something_that_was_found(tmp_path: Path) -> None:
+    """And is lost with the first doubt; what no table told of is no trouble by itself."""
+    (tmp_path / "a.jpg").touch()
+    answers = [Expected(1, 1), Expected(0, 0), Expected(4, 0), Expected(9, 9)]
+    now = [0.0]
+    clips = DiskFolder(tmp_path, expected=lambda _: answers.pop(0), monotonic=lambda: now[0])
+    trusted = []
+    for _ in range(4):
+        clips.inspect()
+        trusted.append(clips.trusted is not None)
+        now[0] += 2.0
+    answers.append(Expected(9, 9))
+    assert trusted == [True, False, False, True]
+    assert "has 0 of the newest 4" in (clips.trouble or "")
+    assert clips.is_back()
+    assert clips.problem() is None
+
+
+def test_a_judgement_holds_for_two_seconds(tmp_path: Path) -> None:
+    """Then, or when the folder was written to, it is looked at again."""
+    (tmp_path / "a.jpg").touch()
+    now: list[float] = [100.0]
+    looks: list[Identity] = []
+
+    def expected(identity: Identity) -> Expected:
+        looks.append(identity)
+        return Expected(1, 1)
+
+    clips = DiskFolder(tmp_path, expected=expected, monotonic=lambda: now[0])
+    for at, count in ((100.0, 1), (101.9, 1), (102.0, 2), (103.9, 2), (104.0, 3)):
+        now[0] = at
+        clips.absence()
+        assert len(looks) == count
+    status = tmp_path.stat()
+    assert set(looks) == {(status.st_dev, status.st_ino)}
+    assert clips.trusted == (status.st_dev, status.st_ino)
+
+
+def test_a_folder_that_cannot_be_looked_into_is_no_empty_one(tmp_path: Path) -> None:
+    """A file in its place, and a name that leads nowhere."""
+    (tmp_path / "file").touch()
+    assert DiskFolder(tmp_path / "file").absence() == (
+        f"Frigate's clips folder {tmp_path}/file cannot be read (Not a directory); check FRIGATE_CLIPS_DIR."
+    )
+    clips = DiskFolder(tmp_path / "file")
+    clips.inspect()
+    assert clips.trouble is None  # `problem` sees it by itself
+    assert "Not a directory" in (clips.problem() or "")
+    away = DiskFolder(tmp_path / "away")
+    assert away.blame() is not None
+    (tmp_path / "away").mkdir()
+    (tmp_path / "away" / "a.jpg").touch()
+    assert away.blame() is None
+    assert away.trouble is not None  # until a full scan has asked
+    assert away.is_back()
+    assert module._contents(tmp_path / "nowhere") == (False, False)
+    assert module._contents(tmp_path) == (False, True)
+    assert module._contents(tmp_path / "away") == (False, False)
+    (tmp_path / "empty").mkdir()
+    assert module._contents(tmp_path / "empty") == (True, False)
+
+
+class Plain(Folder):
+    """The least that a folder can be."""
+
+    sentence: str | None = None
+
+    def absence(self) -> str | None:
+        return self.sentence
+
+
+def test_a_folder_remembers_its_trouble_until_it_is_over() -> None:
+    folder = Plain()
+    assert not folder.is_back()
+    folder.inspect()
+    assert (folder.blame(), folder.problem(), folder.has_changed()) == (None, None, False)
+    folder.sentence = "Away."
+    folder.inspect()
+    assert folder.problem() is None  # no file was missed
+    assert (folder.blame(), folder.problem(), folder.is_back()) == ("Away.", "Away.", False)
+    folder.sentence = None
+    assert (folder.blame(), folder.problem()) == (None, "Away.")
+    assert (folder.is_back(), folder.problem(), folder.is_back()) == (True, None, False)
+
+
+@pytest.mark.parametrize(
+    ("looked_for", "found", "trusted", "is_doubtful"),
+    [
+        (4, 2, HERE, False), (4, 1, HERE, True), (3, 1, HERE, False), (4, 1, None, False), (5, 1, None, True), (8, 2, None, False), (4, 0, None, True),
+        (2, 1, BEFORE, False), (3, 1, BEFORE, True), (4, 2, BEFORE, False), (3, 0, None, False),
+    ],
+)  # fmt: skip
+def test_where_doubt_begins(looked_for: int, found: int, trusted: Identity | None, is_doubtful: bool) -> None:
+    """At less than half, or a quarter where it was never trusted, of four files; of any number when it is another folder."""
+    assert (doubt(Evidence(HERE, Expected(looked_for, found, trusted))) is not None) is is_doubtful

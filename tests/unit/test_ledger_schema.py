@@ -11,15 +11,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from frigate_s3_mirror import ledger_schema
 from frigate_s3_mirror.destination import home_of
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.ledger_file import LedgerError, OutdatedLedgerError
-from frigate_s3_mirror.ledger_schema import SCHEMA_VERSION
+from frigate_s3_mirror.ledger_schema import SCHEMA_VERSION, TABLES, create, migrate, no_key
 from frigate_s3_mirror.lifecycle import State
 from frigate_s3_mirror.local_checks import look_at_state
 from frigate_s3_mirror.settings import Settings
@@ -251,3 +253,124 @@ def test_a_kind_of_the_program_is_one_of_the_tables(tmp_path: Path) -> None:
                VALUES (?, ?, 1, '{}', 'a.jpg', 'b.jpg', ?, 1)""", (str(number), kind, state),
         )  # fmt: skip
     ledger.close()
+
+
+def test_the_tables_are_known_by_their_names(tmp_path: Path) -> None:
+    """By them a ledger is told from another program's database."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "new.db", isolation_level=None)) as connection:
+        create(connection)
+        names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert names == set(TABLES)
+
+
+@pytest.mark.parametrize(
+    ("change", "is_allowed"),
+    [
+        ("happened_at = 999999999999.0", True), ("happened_at = 1e12", False), ("happened_at = -1e12", False), ("start_time = NULL", True),
+        ("start_time = 999999999999.0", True), ("start_time = -1e12", False), ("start_time = 1e12", False), ("size_bytes = 0", True),
+        ("attempts = 0", True), ("deferrals = 0", True), ("part = 'a', kind = 'clip'", True), ("part = 'a'", False),
+        (f"sha256 = '{SHA256}'", True), (f"sha256 = '{SHA256[:63]}'", False), (f"sha256 = '{SHA256[:63]}g'", False),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("table", ["object", "elsewhere"])
+def test_the_bounds_of_the_tables(table: str, change: str, is_allowed: bool, tmp_path: Path) -> None:
+    """Both tables hold the same; the other places' one holds nothing but uploads."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "new.db", isolation_level=None)) as connection:
+        create(connection)
+        where = ("destination, ", "'there', ") if table == "elsewhere" else ("", "")
+        insert = f"""INSERT INTO {table} ({where[0]}event_id, kind, happened_at, event, source, key, state, recorded_at)
+                     VALUES ({where[1]}'1.5-abcdef', 'snapshot', 1, '{{}}', 'a.jpg', 'b.jpg', ?, 1)"""  # noqa: S608
+        connection.execute(insert, ("uploaded",))
+        columns = "attempts, deferrals, next_attempt_at, part"
+        assert connection.execute(f"SELECT {columns} FROM {table}").fetchone() == (0, 0, 0.0, "")  # noqa: S608
+        if is_allowed:
+            connection.execute(f"UPDATE {table} SET {change}")  # noqa: S608
+        else:
+            with pytest.raises(sqlite3.IntegrityError):
+                connection.execute(f"UPDATE {table} SET {change}")  # noqa: S608
+        if table == "elsewhere":
+            for other in ("state = 'failed'", "destination = ''"):
+                with pytest.raises(sqlite3.IntegrityError):
+                    connection.execute(f"UPDATE elsewhere SET {other}")  # noqa: S608
+
+
+# State, source, key, error, event, start, happened at -> state, source, key, error, start, happened at; None: not kept.
+OK_EVENT = positional(1)
+MENDED: list[tuple[tuple[Any, ...], tuple[Any, ...] | None]] = [
+    (("failed", "a.jpg", "", INDEX_ERROR, OK_EVENT, 1.0, 1.0), ("pending", "a.jpg", "made", None, 1.0, 1.0)),
+    (("failed", "", "", INDEX_ERROR, OK_EVENT, 1.0, 1.0), ("failed", None, "made", INDEX_ERROR, 1.0, 1.0)),
+    (("failed", "a.jpg", "k", INDEX_ERROR, OK_EVENT, 1.0, 1.0), ("failed", "a.jpg", "k", INDEX_ERROR, 1.0, 1.0)),
+    (("failed", "a.jpg", "", "Refused.", OK_EVENT, 1.0, 1.0), ("failed", "a.jpg", "made", "Refused.", 1.0, 1.0)),
+    (("absent", "a.jpg", "", INDEX_ERROR, OK_EVENT, 1.0, 1.0), ("absent", "a.jpg", "made", INDEX_ERROR, 1.0, 1.0)),
+    (("pending", "a.jpg", "k", None, OK_EVENT, 1e12, -1e12), ("pending", "a.jpg", "k", None, None, 50.0)),
+    (("pending", "a.jpg", "k", None, OK_EVENT, 9e11, 9e11), ("pending", "a.jpg", "k", None, 9e11, 9e11)),
+    (("pending", "", "k", None, OK_EVENT, 1.0, 1.0), ("awaited", None, None, None, 1.0, 1.0)),
+    (("pending", "a.jpg", "k", None, None, 1.0, 1.0), None),
+    (("awaited", "a.jpg", "k", None, None, 1.0, 1.0), None),
+    (("absent", "a.jpg", "k", None, None, 1.0, 1.0), None),
+    (("failed", "a.jpg", "k", None, None, 1.0, 1.0), ("failed", "a.jpg", "k", None, 1.0, 1.0)),
+    (("uploaded", None, None, None, None, 1.0, 1.0), ("uploaded", None, None, None, 1.0, 1.0)),
+    (("awaited", "a.jpg", None, None, OK_EVENT, 1.0, 1.0), ("awaited", "a.jpg", None, None, 1.0, 1.0)),
+]
+
+
+def test_each_oddity_of_older_versions_is_mended_by_itself(tmp_path: Path) -> None:
+    """And what has none of them stays."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "old.db", isolation_level=None)) as connection:
+        connection.executescript(f"{VERSIONS[4]} PRAGMA user_version = 4;")
+        insert = """INSERT INTO object (destination, event_id, kind, state, source, key, last_error, event, start_time, happened_at, recorded_at,
+                    attempts, deferrals, next_attempt_at, sha256) VALUES ('s3', ?, 'snapshot', ?, ?, ?, ?, ?, ?, ?, 50.0, 3, 4, 9.0, ?)"""
+        digests = [SHA256, SHA256[1:], SHA256.upper(), "", SHA256 + "0"]
+        for number, (row, _) in enumerate(MENDED):
+            connection.execute(insert, (str(number), *row, digests[number % 5]))
+        assert migrate(connection, 4, lambda *_: "made") == 0
+        found = {
+            row[0]: tuple(row[1:])
+            for row in connection.execute(
+                "SELECT event_id, state, source, key, last_error, start_time, happened_at FROM object"
+            )
+        }
+        assert found == {str(n): after for n, (_, after) in enumerate(MENDED) if after is not None}
+        tries = {
+            row[0]: tuple(row[1:])
+            for row in connection.execute("SELECT event_id, attempts, deferrals, next_attempt_at FROM object")
+        }
+        assert tries["0"] == (0, 0, 0.0)
+        assert tries["7"] == (3, 4, 0.0)
+        assert {tries[name] for name in tries if name not in {"0", "7"}} == {(3, 4, 9.0)}
+        kept = connection.execute("SELECT event_id, sha256 FROM object WHERE sha256 IS NOT NULL").fetchall()
+        assert kept == [(str(n), SHA256) for n in (0, 5) if MENDED[n][1] is not None]
+
+
+def test_a_row_that_breaks_a_constraint_stays_behind_and_is_counted(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "old.db", isolation_level=None)) as connection:
+        connection.executescript(f"{VERSIONS[4]} PRAGMA user_version = 4;")
+        for name, kind in (("1", "snapshot"), ("2", "video"), ("", "snapshot"), ("3", "clean")):
+            connection.execute(
+                "INSERT INTO object (destination, event_id, kind, state, happened_at, recorded_at) VALUES ('s3', ?, ?, 'uploaded', 1, 1)",
+                (name, kind),
+            )
+        assert migrate(connection, 4, no_key) == 2
+        assert [row[0] for row in connection.execute("SELECT event_id FROM object ORDER BY id")] == ["1", "3"]
+
+
+def test_a_change_of_the_tables_is_whole_or_none(tmp_path: Path) -> None:
+    """It is on disk before anyone goes on; an error takes all of it back, and is told as it is."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "new.db", isolation_level=None)) as connection:
+
+        def half() -> None:
+            connection.execute("CREATE TABLE half (a)")
+            raise ZeroDivisionError
+
+        def all_over() -> None:
+            connection.execute("ROLLBACK")  # as SQLite does by itself when the disk is full
+            raise ZeroDivisionError
+
+        for work in (half, all_over):
+            with pytest.raises(ZeroDivisionError):
+                ledger_schema._in_transaction(connection, work)
+            assert not connection.in_transaction
+        assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        create(connection)
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)

@@ -65,6 +65,57 @@ def test_each_state_has_its_word_and_says_whether_to_act(name: str) -> None:
         assert ("Nothing to do" in condition.reason) is not must_act
 
 
+def test_the_words_of_health_stay_what_they_are() -> None:
+    """Healthchecks, MQTT and Home Assistant know them."""
+    assert [str(health) for health in Health] == ["OK", "DEGRADED", "DOWN"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "is_ok"),
+    [
+        (with_lane(due=Unmoved(1, 300.0)), True), (with_lane(due=Unmoved(1, 300.1)), False),
+        (with_lane(due=Unmoved(2, 900.0), in_flight=1), True), (with_lane(due=Unmoved(2, 900.1), in_flight=1), False),
+        (with_lane(due=Unmoved(1, 3600.0), in_flight=1), True), (with_lane(due=Unmoved(1, 3600.1), in_flight=1), False),
+        (replace(WELL, missing=Unmoved(1, 605.0), scan_interval=5.0), True), (replace(WELL, missing=Unmoved(1, 605.1), scan_interval=5.0), False),
+        (Facts(has_proof=True, missing=Unmoved(1, 600.0)), True), (Facts(has_proof=True, missing=Unmoved(1, 600.1)), False),
+    ],
+)  # fmt: skip
+def test_where_patience_ends(facts: Facts, is_ok: bool) -> None:
+    """Five minutes, a quarter of an hour behind others, an hour under way; ten minutes and a scan for what is missing."""
+    assert (judge_health(facts).health is Health.OK) is is_ok
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        (with_lane(due=Unmoved(3, 301.0)), "for more than 5 min"), (with_lane(due=Unmoved(3, 901.0), in_flight=1), "for more than 15 min"),
+        (replace(WELL, missing=Unmoved(3, 9999.0)), "for more than 10 min"), (replace(WELL, stalled=[Stall("scan", 999.0, 300.0)]), "more than 5 min"),
+    ],
+)  # fmt: skip
+def test_a_reason_says_how_long(facts: Facts, said: str) -> None:
+    assert said in judge_health(facts).reason
+
+
+def test_the_worst_explains_the_others() -> None:
+    """Each reason is told while those before it are put right, one after the other."""
+    facts = Facts(
+        has_proof=False, frigate_problem="1.", folder_problem="2.", filter_problem="8.",
+        lanes=[Lane(), Lane(s3_problem="3.", dead_workers=2, ledger_problem="4.", due=Unmoved(9, 9999.0))],
+        ledger_problem="4b.", missing=Unmoved(7, 9999.0), stalled=[Stall("scan", 999.0, 300.0)], nobody_reads_the_log=True,
+    )  # fmt: skip
+    mended = [
+        ("1.", {"frigate_problem": None}), ("2.", {"folder_problem": None}), ("3.", {"lanes": [replace(facts.lanes[1], s3_problem=None)]}),
+        ("4.", {"lanes": [Lane(dead_workers=2, due=Unmoved(9, 9999.0))]}), ("4b.", {"ledger_problem": None}), ("'scan'", {"stalled": ()}),
+        ("2 upload threads", {"lanes": [Lane(due=Unmoved(9, 9999.0))]}), ("9 uploads are due", {"lanes": ()}),
+        ("7 snapshots of", {"missing": Unmoved()}), ("8.", {"filter_problem": None}), ("Nobody reads", {"nobody_reads_the_log": False}),
+        ("S3 has not taken", {"has_proof": True}),
+    ]  # fmt: skip
+    for begins, change in mended:
+        assert judge_health(facts).reason.startswith(begins)
+        facts = replace(facts, **change)  # type: ignore[arg-type]
+    assert judge_health(facts) == Condition(Health.OK, "", must_act=False)
+
+
 unmoved = st.builds(Unmoved, st.integers(0, 5), st.floats(0, LONG))
 sentences = st.none() | st.just("Something is wrong.")
 lanes = st.builds(
@@ -115,6 +166,18 @@ def test_what_waits_is_unmoved_exactly_since_it_last_got_less(history: list[tupl
         found = movement.unmoved(now + 1)
         assert found.count == len(marked)
         assert found.seconds == (pytest.approx(now + 1 - since) if marked else 0.0)
+
+
+def test_nothing_is_unmoved_before_the_first_look() -> None:
+    """And a mark of nothing lies before all rows."""
+    movement = Movement()
+    assert (movement.unmoved(5.0), movement.mark) == (Unmoved(), -1.0)
+    movement.see(0, 3, 7.0, 10.0)
+    assert (movement.unmoved(12.0), movement.mark) == (Unmoved(3, 2.0), 7.0)
+    movement.see(5, 6, 9.0, 13.0)  # some came back that were waiting for something else
+    assert movement.unmoved(14.0) == Unmoved(5, 4.0)
+    movement.begin_anew()
+    assert (movement.unmoved(15.0), movement.mark) == (Unmoved(), -1.0)
 
 
 def test_the_oldest_that_never_gets_its_turn_shows_however_many_pass_by() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from frigate_s3_mirror.entries import Entry
 from frigate_s3_mirror.events import Event
 from frigate_s3_mirror.kinds import Kind
 from frigate_s3_mirror.lifecycle import State
-from frigate_s3_mirror.sources import DiskPictures
+from frigate_s3_mirror.sources import DiskPictures, SourceVanishedError
 from frigate_s3_mirror.spool import Room, Spool, kept_name
 
 SIZE = 1000
@@ -61,6 +64,16 @@ def test_the_newest_go_and_the_oldest_stay(clips: Path) -> None:
     assert kept(spool) == [1, 2, 3, 6, 7]
     assert spool.keep(entry(0))
     assert kept(spool) == [0, 1, 2, 3, 6]
+
+
+def test_files_of_one_event_do_not_push_each_other_out(clips: Path) -> None:
+    """Neither is newer than the other."""
+    spool = copies(clips, SIZE)
+    clean = replace(entry(1), source=entry(1).object_source.replace(".jpg", "-clean.png"))
+    (clips / clean.object_source).write_bytes(b"x" * SIZE)
+    assert spool.keep(entry(1))
+    assert not spool.keep(clean)
+    assert kept(spool) == [1]
 
 
 def test_nothing_goes_for_what_cannot_be_kept_anyway(clips: Path) -> None:
@@ -214,6 +227,166 @@ def test_it_finds_again_what_it_kept(clips: Path) -> None:
     os.close(descriptor)
     assert size == SIZE
     assert sorted(path.name for path in (clips.parent / "spool").iterdir()) == [kept_name(entry(1).object_source)]
+
+
+def test_what_is_no_file_needs_no_keeping(clips: Path) -> None:
+    """What is made from a row, and what has no source; a spool of no size keeps nothing else."""
+    rows = [replace(entry(1), source="row:thumbnail"), replace(entry(2), source=None), replace(entry(3), source="")]
+    for limit in (10**9, 0):
+        spool = copies(clips, limit)
+        assert spool.keep_all([*rows, entry(4)]) == (4 if limit else 3)
+        assert spool.keep(rows[0])
+        assert spool.keep(entry(4)) is (limit > 0)
+        assert kept(spool) == ([4] if limit else [])
+    assert not spool.holds(None)
+
+
+def test_it_is_kept_once(clips: Path) -> None:
+    """Asked again, it is there; the disk is not asked."""
+    spool = copies(clips, 10**9)
+    assert spool.keep_all([entry(1), entry(1)]) == 2
+    (clips / entry(1).object_source).unlink()
+    assert spool.keep(entry(1))
+    assert spool.size_bytes == SIZE
+
+
+def test_what_s3_has_goes_from_the_disk(clips: Path) -> None:
+    """And what is not there cannot be read or dropped."""
+    spool = copies(clips, 10**9)
+    spool.keep_all([entry(1), entry(2)])
+    spool.drop(entry(1).source)
+    spool.drop(entry(9).source)
+    spool.drop(None)
+    assert [path.name for path in (clips.parent / "spool").iterdir()] == [kept_name(entry(2).object_source)]
+    assert spool.size_bytes == SIZE
+    for number in (1, 9):
+        with pytest.raises(SourceVanishedError):
+            spool.read(entry(number).object_source)
+
+
+def test_a_file_of_exactly_the_limit_fits(clips: Path) -> None:
+    """And on the disk, one of exactly what is spare."""
+    spool = copies(clips, SIZE)
+    assert spool.keep(entry(1))
+    exact = copies(clips, 10**9)
+    exact._room = lambda _: Room(100_000, 25_000 + SIZE)
+    assert exact.keep(entry(2))
+    exact._room = lambda _: Room(100_000, 25_000 + SIZE - 1)
+    assert not exact.keep(entry(3))
+    assert exact.keep(entry(1))  # for the one byte that is lacking, the newer one goes
+    assert kept(exact) == [1]
+    two = copies(clips, 3 * SIZE)
+    two.keep_all([entry(5), entry(6), entry(7)])
+    (clips / entry(1).object_source).write_bytes(b"x" * 2 * SIZE)
+    assert two.keep(entry(1))  # for which exactly two go
+    assert kept(two) == [1, 5]
+
+
+@pytest.mark.parametrize("total", [0, 1000, 100_000_000, 256_000_000, 1_280_000_000, 10**12])
+def test_what_is_spare(total: int) -> None:
+    reserve = min(total / 4, max(64_000_000, total / 20))
+    assert Room(total, 10**12).spare_bytes == 10**12 - int(reserve)
+    assert Room(total, 0).spare_bytes == -int(reserve)
+
+
+def test_a_full_disk_and_an_unwritable_one_are_told_once(clips: Path, caplog: pytest.LogCaptureFixture) -> None:
+    spool = copies(clips, SIZE)
+    for number in range(5):
+        spool.keep(entry(number))
+    assert caplog.text.count("the spool is full (S3_SPOOL_MAX is 1000 bytes") == 1
+    (clips.parent / "file").write_bytes(b"")
+    unwritable = Spool(clips.parent / "file" / "spool", Elsewhere(clips), 10**9, lambda _: PLENTY)
+    assert unwritable.keep_all([entry(1), entry(2)]) == 0
+    assert caplog.text.count("cannot be written (Not a directory)") == 1
+
+
+def test_what_frigate_deleted_is_counted_again_when_room_is_lacking(
+    clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At most every ten seconds, for it asks for each file."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    spool = Spool(clips.parent / "spool", DiskPictures(clips), 2 * SIZE, lambda _: PLENTY)
+    spool.open()
+    spool.keep_all([entry(number) for number in (5, 6, 7)])
+    for number in (5, 6, 7):
+        (clips / entry(number).object_source).unlink()
+    spool._pictures = Elsewhere(clips)
+    assert spool.keep_all([entry(1), entry(2)]) == 2  # the links still cost nothing
+    now[0] = 110.0
+    assert spool.keep(entry(0))  # too early: for this one another copy goes
+    assert kept(spool) == [0, 1, 5, 6, 7]
+    now[0] = 110.1
+    assert not spool.keep(entry(2))
+    assert spool.size_bytes == 5 * SIZE
+    spool.drop(entry(0).source)
+    assert spool.keep(entry(2))
+    assert kept(spool) == [1, 2]
+
+
+def test_a_file_that_took_the_name_meanwhile_is_copied(clips: Path) -> None:
+    """A link is made to what was opened, and to nothing else."""
+    folder = clips.parent / "spool"
+    folder.mkdir()
+    (folder / kept_name(entry(1).object_source)).write_bytes(b"from before")
+    spool = Spool(folder, DiskPictures(clips), 10**9, lambda _: PLENTY)
+    assert spool.keep(entry(1))
+    assert (folder / kept_name(entry(1).object_source)).read_bytes() == bytes([1]) * SIZE
+    assert spool.size_bytes == SIZE
+    again = Spool(folder, DiskPictures(clips), 10**9, lambda _: PLENTY)
+    os.link(clips / entry(2).object_source, folder / kept_name(entry(2).object_source))
+    assert again.keep(entry(2))  # the same file is a link already
+    assert again.size_bytes == 0
+
+
+@pytest.mark.parametrize(("number", "is_kept"), [(errno.ENOSPC, False), (errno.EDQUOT, False), (errno.EXDEV, True), (errno.EPERM, True)])  # fmt: skip
+def test_where_no_link_can_be_made_it_is_copied_unless_the_disk_is_full(
+    clips: Path, monkeypatch: pytest.MonkeyPatch, number: int, is_kept: bool
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    spool = Spool(clips.parent / "spool", DiskPictures(clips), 10**9, lambda _: PLENTY)
+    assert spool.keep(entry(1)) is is_kept
+    assert spool.size_bytes == (SIZE if is_kept else 0)
+
+
+def test_a_copy_has_the_content_whatever_its_size(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Smaller than what is read at a time, as large, and larger."""
+    monkeypatch.setattr(module, "_COPY_BYTES", 100)
+    spool = copies(clips, 10**9)
+    for number, size in enumerate((1, 99, 100, 101, 250)):
+        content = os.urandom(size)
+        (clips / entry(number).object_source).write_bytes(content)
+        assert spool.keep(entry(number))
+        descriptor, told = spool.read(entry(number).object_source)
+        with os.fdopen(descriptor, "rb") as file:
+            assert (file.read(), told) == (content, size)
+
+
+def test_a_start_gives_up_no_more_than_it_must(clips: Path) -> None:
+    """A disk with room enough to write keeps all; a folder that is not there is none to look into."""
+    empty = Spool(clips.parent / "none", Elsewhere(clips), 10**9)
+    empty.open()
+    assert (empty.sources, empty.size_bytes) == ([], 0)
+    copies(clips, 10**9).keep_all([entry(number) for number in range(6)])
+    spool = copies(clips, 10**9, Room(100_000_000, 256_000))
+    spool.open()
+    assert kept(spool) == [0, 1, 2, 3, 4, 5]
+
+
+def test_the_ledger_gets_a_quarter_of_a_megabyte_at_a_time(clips: Path) -> None:
+    """No more pictures than that takes."""
+    for number in range(6):
+        (clips / entry(number).object_source).write_bytes(b"x" * 128_000)
+    spool = copies(clips, 10**9)
+    spool.keep_all([entry(number) for number in range(6)])
+    spool._room = lambda _: Room(100_000_000, 0)
+    assert spool.give_way([])
+    assert kept(spool) == [0, 1, 2, 3]
+    spool._room = lambda _: Room(100_000, 25_000)  # the reserve is there to the byte
+    assert not spool.give_way([])
 
 
 def test_a_real_disk_of_a_megabyte_keeps_a_quarter(clips: Path, tiny_disk: Path) -> None:

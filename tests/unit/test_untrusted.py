@@ -143,3 +143,73 @@ def test_text_of_a_database_is_read_whatever_its_bytes_are(raw: bytes) -> None:
 def test_a_time_or_none() -> None:
     assert time_or_none("5") == 5.0
     assert time_or_none(1e300) is time_or_none(None) is time_or_none("x") is None
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (3, 3.0), (2.5, 2.5), ("2.5", 2.5), ("-1e3", -1000.0), (True, None), (False, None), (None, None), ("x", None), ("nan", None), (10**400, None),
+        (float("inf"), None), (b"1", None), ([1], None),
+    ],
+)  # fmt: skip
+def test_what_is_a_number(value: object, found: float | None) -> None:
+    assert passed(number, value) == found
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (0, 0.0), (-86400.0, -86400.0), (-86400.5, None), (253370764800.0, None), (253370764799.0, 253370764799.0), (1.8e12, None), ("1.5", 1.5),
+    ],
+)  # fmt: skip
+def test_what_is_a_time(value: object, found: float | None) -> None:
+    """From the last day of 1969 to the year 9999; milliseconds are none."""
+    assert passed(unix_time, value) == found
+    assert time_or_none(value) == found
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("yard", "yard"), (7, "7"), (1.5, "1.5"), ("", ""), ("x" * 1024, "x" * 1024), ("x" * 1025, None), (True, None), (None, None), (b"yard", None),
+        (["a"], None), ("a\0b", None), ("\ud800", None), pytest.param(10**5000, None, id="an integer of thousands of digits"),
+    ],
+)  # fmt: skip
+def test_what_is_text(value: object, found: str | None) -> None:
+    assert passed(text, value) == found
+
+
+@pytest.mark.parametrize(
+    ("value", "longest", "found"),
+    [
+        (b"a\xffb", 99, "a\\xffb"), ("\ud800", 99, "\\ud800"), ("a\0b", 99, "a\\x00b"), (None, 99, "None"), (1.5, 99, "1.5"), ([1, "a"], 99, "[1, 'a']"),
+        ("x" * 20, 20, "x" * 20), ("x" * 21, 20, "x" * 8 + "...~7799e514"),
+    ],
+)  # fmt: skip
+def test_what_any_value_is_as_text(value: object, longest: int, found: str) -> None:
+    """Escaped, and at its longest with a digest of all of it."""
+    assert any_text(value, longest=longest) == found
+    assert len(any_text("y" * 2000)) == 1024
+
+
+def test_what_a_reason_repeats() -> None:
+    """Sixty characters, quoted, whatever the value is."""
+    assert shown("x" * 60) == f"'{'x' * 60}'"
+    assert shown("x" * 61) == f"'{'x' * 60}...'"
+    assert shown([1]) == "'[1]'"
+    assert shown(10**5000) == "'a int'"
+    assert shown("a\nb") == "'a\\nb'"
+    assert single_line(7) == "7"
+    assert single_line("a\x1bé") == "a\\x1bé"
+
+
+def test_json_is_bounded_and_its_constants_are_an_option() -> None:
+    assert parse_json("[1]", longest=3) == [1]
+    assert passed(lambda value: parse_json(value, longest=2), "[1]") is None
+    assert parse_json('"' + "x" * (4 * 1024 * 1024 - 2) + '"') is not None
+    assert passed(parse_json, '"' + "x" * (4 * 1024 * 1024 - 1) + '"') is None
+    kept = parse_json('[NaN, Infinity, "a"]', keep_constants=True)
+    assert isinstance(kept, list)
+    assert math.isnan(kept[0])
+    assert kept[1:] == [math.inf, "a"]
+    assert passed(parse_json, "[NaN]") is None

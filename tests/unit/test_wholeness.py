@@ -47,6 +47,24 @@ def test_what_is_no_picture_passes(content: bytes) -> None:
         assert is_whole(content)
 
 
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"", b"\xff", b"\x89", b"\x89PNG", b"\x89PNG\r\n\x1a", b"R", b"RIF", b"RIFF", b"RIFF\4\0\0", b"RIFF\1\0\0\0", b"RIFF\4\0\0\0WEB",
+        b"\xff\xd8", b"\x89PNG\r\n\x1a\n",
+    ],
+)  # fmt: skip
+def test_the_first_bytes_of_a_picture_are_no_picture(begun: bytes) -> None:
+    """A file that was just begun."""
+    assert not is_whole(begun)
+
+
+@pytest.mark.parametrize("content", [b"RIFF\4\0\0\0WEBP", b"RIFF\0\0\0\0", b"RIFF\4\0\0\0WEBP\0", b"RIFX", b"\x89PNX", b"{", b"\xff\xd9", b"RIXF\7\7\7"])  # fmt: skip
+def test_the_least_that_is_whole_or_no_picture(content: bytes) -> None:
+    assert is_whole(content)
+    assert EDGE_BYTES == 1024
+
+
 def test_all_pictures_of_real_frigates_are_whole() -> None:
     """Snapshots, clean copies and thumbnails of 0.14, 0.17 and 0.18."""
     if not RECORDINGS.is_dir():
