@@ -18,6 +18,15 @@ def sha_etag(body: bytes) -> str:
     return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 
+def request_md5(request: Request) -> bytes:
+    """What a program would have to name that knows what S3's ETags are."""
+    return hashlib.md5(request.body, usedforsecurity=False).hexdigest().encode()
+
+
+_MD5 = b"{md5}"
+"""Stands in an answer for the MD5 of what was sent."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """One answer to the request that matters."""
@@ -61,7 +70,9 @@ class Answer:
             return self.raw
         own = stub.own_answer(request) if self.does else b""
         asks_for_checksum = b"x-amz-checksum-" in own and own.startswith(b"HTTP/1.1 400")
-        return own if self.is_own or asks_for_checksum else self.raw
+        if self.is_own or asks_for_checksum:
+            return own
+        return self.raw.replace(_MD5, request_md5(request)) if _MD5 in self.raw else self.raw
 
 
 KMS = (("x-amz-server-side-encryption", "aws:kms"),)
@@ -112,6 +123,7 @@ ANSWERS: tuple[Answer, ...] = (
     Answer("200 <Error>", reply(200, {}, b"<Error><Code>InternalError</Code></Error>"), 200, "InternalError"),
     Answer("200 <Error> SlowDown", reply(200, {}, b"<Error><Code>SlowDown</Code></Error>"), 200, "SlowDown"),
     *(_program(str(status), reply(status, {"ETag": '"abc"'}), status) for status in (201, 202, 204, 206)),
+    *(_program(f"{status}, the right MD5", reply(status, {"ETag": '"{md5}"', **ELSEWHERE}), status) for status in (201, 204, 206, 302)),
     _refused(301, "PermanentRedirect"),
     _refused(301, "PermanentRedirect", "301 PermanentRedirect, Location", Location="http://elsewhere.example/"),
     _bare(301),
