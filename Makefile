@@ -7,7 +7,7 @@ ARGS ?=
 JOBS ?= 4
 UV = $(shell command -v uv || echo $(BIN)/uv)
 
-.PHONY: demo test check unit integration mutants test-faults test-ceph test-frigate bench screenshots docs addon lock format clean
+.PHONY: demo test check unit integration answers mutants test-faults test-ceph test-frigate bench screenshots docs addon lock format clean
 
 demo: $(VENV)/ready
 	@$(BIN)/python -m frigate_s3_mirror.demo $(ARGS)
@@ -28,6 +28,10 @@ unit integration: $(VENV)/ready
 # Small lies in the modules that decide, and which of them no unit test notices; a sample (about ten minutes), or ARGS="--all".
 mutants: $(VENV)/ready
 	PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)
+
+# Every answer of S3 and of what stands in its place, tried against a model; tests/answers/model.py says what must follow.
+answers: $(VENV)/ready
+	@PYTHONPATH=tests $(BIN)/python -m answers
 
 # The patch in a real Frigate: FRIGATE_CHECKOUT=/path/of/its/checkout, FRIGATE_PYTHON=a Python that has its packages.
 test-frigate: $(VENV)/ready

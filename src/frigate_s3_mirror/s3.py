@@ -375,7 +375,8 @@ def _write(file: BinaryIO, chunk: bytes) -> None:
 def _stored_of(status: int, headers: Mapping[str, str]) -> Stored:
     """The object that the answer to a HEAD or GET tells of. Raises StoreError where it tells of none."""
     size = headers.get("content-length", "")
-    if not (size.isascii() and size.isdigit()):
+    is_page = "html" in headers.get("content-type", "") and not any(name.startswith("x-amz-") for name in headers)
+    if is_page or not (size.isascii() and size.isdigit()):
         raise not_s3(status, headers)
     metadata = {
         name.removeprefix("x-amz-meta-"): value for name, value in headers.items() if name.startswith("x-amz-meta-")

@@ -108,6 +108,9 @@ CODES: dict[str, tuple[ErrorClass, str]] = {
     "RequestTimeout": (_TRANSIENT, "the connection is too slow or broke"),
     "OperationAborted": (_TRANSIENT, "another request was in the way"),
     "BadDigest": (_TRANSIENT, "the body was damaged on its way"),
+    "InvalidPart": (_TRANSIENT, "a part of the upload is not there; it begins anew"),
+    "InvalidPartOrder": (_TRANSIENT, "a part of the upload is not there; it begins anew"),
+    "NoSuchUpload": (_TRANSIENT, "the upload in parts is over; it begins anew"),
     "EntityTooLarge": (_OBJECT, "the file is larger than the server takes"),
     "ConditionalRequestConflict": (_TRANSIENT, "another request was in the way"),
     "KeyTooLongError": (_OBJECT, "the key is longer than 1024 bytes; shorten S3_PATH_PREFIX or S3_KEY_TEMPLATE"),
@@ -207,7 +210,7 @@ def refusal(
     headers = headers or {}
     code = _between(text, r"<Code>([^<]{1,80})</Code>")
     message = single_line(without_secrets(_between(text, r"<Message>([^<]{1,2000})</Message>"))[:_MOST_SAID])
-    if status == 412:
+    if status == 412 and (code or not _is_page(text, headers)):
         return StoreError(_OBJECT, "There is an object under this key already.", code=code, status=status)
     if not code and _speaks_tls(status, text):
         return without_answer(Failure.TLS_NOT_PLAIN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -80,13 +81,16 @@ class Sender:
 
     def _send(self, entry: Entry, body: Body, pace: Callable[[int], None]) -> Outcome:
         started = self._clock.monotonic()
+        upload = self._upload(entry, body)
+        create = self._shall_create(entry, upload)
         is_doubtful = entry.row in self._doubtful or self._lost.wants_look(entry.happened_at)
+        # S3 may have taken an earlier try whose answer got lost; without a condition only a look tells.
+        is_doubtful = is_doubtful or (entry.deferrals > 0 and not create)
         if is_doubtful and (stored := self._stored_before(entry, body)) is not None:
             return self._done(entry, body, stored.etag, stored.modified_at, started)
         pace(body.size_bytes)
-        upload = self._upload(entry, body)
         try:
-            etag, is_checked = self._put(upload, create=self._shall_create(entry, upload))
+            etag, is_checked = self._put(upload, create=create)
         except StoreError as error:
             if error.code == DAMAGED:
                 self._damaged.add(upload.key)
@@ -134,10 +138,20 @@ class Sender:
         except StoreError as error:
             self._lost.looked_in_vain(may_look=error.status not in {401, 403})
             return None
-        is_ours = there.size_bytes == body.size_bytes and there.metadata.get("sha256") == body.sha256
-        whole = isinstance(body.content, bytes) and _is_same(there, body.content)
         self._lost.found()
-        return there if whole or (is_ours and md5_of_etag(there.etag) is None) else None
+        return there if self._is_this(there, entry.object_key, body) else None
+
+    def _is_this(self, there: Stored, key: str, body: Body) -> bool:
+        """Whether what is there is this body. With KMS an ETag looks like an MD5 and is none: then it is read."""
+        if isinstance(body.content, bytes) and _is_same(there, body.content):
+            return True
+        if there.size_bytes != body.size_bytes or there.metadata.get("sha256") != body.sha256:
+            return False
+        if md5_of_etag(there.etag) is None:
+            return True
+        with contextlib.suppress(StoreError):
+            return isinstance(body.content, bytes) and self._store.get(key) == body.content
+        return False
 
     def retry_after(self, entry: Entry) -> float | None:
         """Seconds for which the server wants to be left alone, when it says so."""
@@ -158,7 +172,7 @@ class Sender:
         try:
             return self._store.put(upload, create=True), True
         except StoreError as error:
-            if error.status == 412:
+            if error.status == 412 and error.is_from_s3:
                 self._lost.made_at = None  # S3 tells by itself
                 return self._accept(upload, upload.body)
             if error.status != 501 and error.code not in {"NotImplemented", "InvalidArgument", "InvalidRequest"}:

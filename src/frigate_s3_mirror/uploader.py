@@ -549,10 +549,12 @@ class Uploader:
 
     def _retry_after(self, entry: Entry, error: StoreError) -> float | None:
         """Seconds for which S3 wants to be left alone; the usual backoff does where that cannot be found out."""
-        if not error.asks_for_less or self.breaker.circuit is Circuit.OPEN:
+        if self.breaker.circuit is Circuit.OPEN:
             return None
-        if error.retry_after is not None:
+        if error.retry_after is not None and error.status in {429, 503}:
             return error.retry_after
+        if not error.asks_for_less:
+            return None
         found: list[float | None] = [None]
         self._guard(lambda: found.append(self.sender.retry_after(entry)))
         return found[-1]

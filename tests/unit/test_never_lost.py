@@ -67,6 +67,8 @@ class FakeStore:
         return self.objects[key]
 
     def describe(self, key: str) -> Stored:
+        if key not in self.objects:
+            raise StoreError(ErrorClass.TRANSIENT, "There is none.", status=404)
         return Stored(len(self.objects[key]), "", 0.0, {})
 
     def retry_after(self, key: str) -> float | None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 import ssl
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -88,7 +91,6 @@ def endpoint(case: str, folder: Path) -> Iterator[tuple[str, Path | None]]:
     where = {
         "connection refused": "http://127.0.0.1:1",
         "name not found": "http://nothing.frigate-mirror.invalid",
-        "network unreachable": "http://224.0.0.1",
     }
     if case in where:
         yield where[case], None
@@ -108,7 +110,7 @@ def endpoint(case: str, folder: Path) -> Iterator[tuple[str, Path | None]]:
 
 CASES = [
     Failure.CERTIFICATE_EXPIRED, Failure.CERTIFICATE_OF_ANOTHER, Failure.CERTIFICATE_UNKNOWN, Failure.CERTIFICATE_BAD,
-    Failure.PLAIN_NOT_TLS, Failure.NAME_NOT_FOUND, Failure.REFUSED, Failure.UNREACHABLE, Failure.RESET, Failure.CLOSED,
+    Failure.PLAIN_NOT_TLS, Failure.NAME_NOT_FOUND, Failure.REFUSED, Failure.RESET, Failure.CLOSED,
     Failure.NOT_HTTP, Failure.TIMED_OUT,
 ]  # fmt: skip
 
@@ -118,34 +120,72 @@ def settings_for(url: str, trusted: Path | None = None, **more: str) -> Settings
     return StubS3(1).settings(S3_ENDPOINT_URL=url, **environ)
 
 
+def put_by_us(url: str, trusted: Path | None = None) -> StoreError:
+    """What our own transport makes of it."""
+    with pytest.raises(StoreError) as told:
+        ObjectStore(settings_for(url, trusted), {}).put(UPLOAD)
+    return told.value
+
+
+def put_by_obstore(url: str, trusted: Path | None = None) -> StoreError:
+    """What we make of obstore's error."""
+    store = S3Store(
+        "bucket",
+        config={"endpoint": url, "access_key_id": "key", "secret_access_key": "secret", "region": "us-east-1"},
+        client_options={
+            "connect_timeout": "2s", "timeout": "1s", "allow_http": True,
+            **({"root_certificate": trusted.read_bytes()} if trusted is not None else {}),
+        },
+        retry_config={"max_retries": 0, "retry_timeout": timedelta(0)},
+    )  # fmt: skip
+    with pytest.raises((BaseError, OSError)) as raised:
+        obstore.put(store, "a.jpg", b"picture", use_multipart=False)
+    return classify(raised.value)
+
+
 @pytest.mark.parametrize("case", [*CASES, Failure.TLS_NOT_PLAIN])
 def test_our_transport_says_what_went_wrong(case: Failure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has a sentence of its own, and none of them is the object's fault."""
     if case is Failure.TIMED_OUT:
         monkeypatch.setattr("frigate_s3_mirror.storage.putting.SECONDS", 0.3)
-    with endpoint(case, tmp_path) as (url, trusted), pytest.raises(StoreError) as told:
-        ObjectStore(settings_for(url, trusted), {}).put(UPLOAD)
-    assert told.value.failure is case, str(told.value)
-    assert str(told.value) == NO_ANSWER[case][1]
-    assert told.value.error_class is not ErrorClass.OBJECT
+    with endpoint(case, tmp_path) as (url, trusted):
+        told = put_by_us(url, trusted)
+    assert told.failure is case, str(told)
+    assert str(told) == NO_ANSWER[case][1]
+    assert told.error_class is not ErrorClass.OBJECT
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_obstores_errors_are_understood(case: Failure, tmp_path: Path) -> None:
     """The real library makes each of them: what a user with a role gets, and all listings."""
     with endpoint(case, tmp_path) as (url, trusted):
-        store = S3Store(
-            "bucket",
-            config={"endpoint": url, "access_key_id": "key", "secret_access_key": "secret", "region": "us-east-1"},
-            client_options={
-                "connect_timeout": "2s", "timeout": "1s", "allow_http": True,
-                **({"root_certificate": trusted.read_bytes()} if trusted is not None else {}),
-            },
-            retry_config={"max_retries": 0, "retry_timeout": timedelta(0)},
-        )  # fmt: skip
-        with pytest.raises((BaseError, OSError)) as raised:
-            obstore.put(store, "a.jpg", b"picture", use_multipart=False)
-    assert classify(raised.value).failure is case, str(raised.value)
+        told = put_by_obstore(url, trusted)
+    assert told.failure is case, str(told)
+
+
+@pytest.fixture(scope="module")
+def without_network() -> list[str]:
+    """What a command begins with that shall have no network at all, not even loopback."""
+    problem = ""
+    for command in (["unshare", "--net"], ["unshare", "--map-root-user", "--net"]):
+        try:
+            tried = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
+        except OSError as error:
+            problem = str(error)
+            continue
+        if tried.returncode == 0:
+            return command
+        problem = tried.stderr.strip()
+    pytest.skip(f"network namespaces cannot be made here: {problem}")
+
+
+@pytest.mark.parametrize("by", ["us", "obstore"])
+def test_an_unreachable_network_is_named(by: str, without_network: list[str]) -> None:
+    """In a fresh network namespace loopback is down, so that nothing leads to 127.0.0.1."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [*without_network, sys.executable, __file__, by, "http://127.0.0.1:9"]
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert told.stdout.splitlines() == [Failure.UNREACHABLE, *NO_ANSWER[Failure.UNREACHABLE]], told.stderr
 
 
 def test_every_failure_has_a_sentence_of_its_own() -> None:
@@ -322,3 +362,8 @@ def test_a_port_of_the_schemes_own_is_not_signed(url: str, host: str) -> None:
     from urllib.parse import urlsplit
 
     assert Transport(urlsplit(url)).host == host
+
+
+if __name__ == "__main__":
+    error = {"us": put_by_us, "obstore": put_by_obstore}[sys.argv[1]](sys.argv[2])
+    print(f"{error.failure}\n{error.error_class}\n{error}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -16,7 +16,7 @@ from frigate_s3_mirror.retry import ErrorClass
 from frigate_s3_mirror.s3 import ObjectStore
 from frigate_s3_mirror.s3_errors import StoreError
 from frigate_s3_mirror.sending import Body, LostLedger, Sender
-from stub_s3 import StubS3, always, refusal, reply, stub_s3
+from stub_s3 import CUT, StubS3, always, refusal, reply, stub_s3, to_puts
 
 EVENT = Event("1795600800.5-abcdef", "yard", "car", None, 1795600800.5, 1795600810.0, True, (), None, False)
 ENTRY = Entry(1, EVENT, Kind.SNAPSHOT, "a.jpg", "yard/a.jpg", State.PENDING, 1795600810.0)
@@ -126,3 +126,72 @@ def test_a_first_copy_is_not_slowed_by_looking() -> None:
     for _ in range(10):
         lost.looked_in_vain(may_look=False)
     assert not lost.wants_look(50.0)
+
+
+@pytest.mark.parametrize("may_list", [True, False])
+@pytest.mark.parametrize("may_read", [True, False])
+def test_a_412_of_another_program_is_no_upload(may_read: bool, may_list: bool) -> None:
+    """A gateway's page says nothing of what S3 has, least of all to a key that may not look."""
+    page = reply(412, {"Content-Type": "text/html"}, b"<html>Precondition failed</html>")
+    with stub_s3(may_read=may_read, may_list=may_list) as stub:
+        for raw in (page, reply(412)):
+            stub.answering = to_puts(raw)
+            by = sender(stub)
+            with pytest.raises(StoreError) as told:
+                send(by)
+            assert told.value.error_class is not ErrorClass.OBJECT
+            assert not stub.objects
+
+
+@pytest.mark.parametrize("etag", ["0" * 32, "odd"])
+def test_what_was_in_flight_at_a_kill_is_recognized_in_an_encrypted_bucket(etag: str) -> None:
+    """There ETags are no MD5; size, checksum and content say that it is ours, and it is not sent again."""
+    with stub_s3(etag=lambda _: f'"{etag}"') as stub:
+        send(sender(stub))
+        by = sender(stub, S3_PROVIDER="b2")
+        by.doubt({ENTRY.row})
+        stub.requests.clear()
+        assert send(by) is State.UPLOADED
+        assert "PUT" not in stub.methods()
+        stub.objects["yard/a.jpg"] = b"x" * len(PICTURE), stub.objects["yard/a.jpg"][1]
+        if etag != "odd":
+            send(by)
+            assert stub.objects["yard/a.jpg"][0] == PICTURE
+
+
+def test_an_upload_whose_answer_got_lost_is_looked_for_where_there_are_no_conditions() -> None:
+    """Else a bucket with versions would hold it twice; what is not there is sent."""
+    with stub_s3(is_versioned=True) as stub:
+        stub.answering = lambda request: (stub.own_answer(request), CUT)[1] if request.method == "PUT" else None
+        by = sender(stub, S3_PROVIDER="b2")
+        with pytest.raises(StoreError):
+            send(by)
+        stub.answering = lambda _: None
+        assert send(by, replace(ENTRY, deferrals=1)) is State.UPLOADED
+        assert stub.taken == {"yard/a.jpg": 1}
+        stub.objects.clear()
+        assert send(by, replace(ENTRY, deferrals=2)) is State.UPLOADED
+        assert stub.taken == {"yard/a.jpg": 2}
+
+
+def test_a_page_in_the_way_of_a_look_says_nothing_of_the_object() -> None:
+    """A gateway that answers for itself what is read, and lets through what is written: nothing is counted."""
+    with stub_s3() as stub:
+        stub.objects["yard/a.jpg"] = PICTURE, {}
+        page = reply(200, {"Content-Type": "text/html", "ETag": '"65f3-38"'})
+        stub.answering = lambda request: page if request.method in {"GET", "HEAD"} else None
+        by = sender(stub)
+        with pytest.raises(StoreError, match="not S3") as told:
+            send(by)
+        assert told.value.error_class is ErrorClass.TRANSIENT
+        stub.answering = lambda _: None
+        assert send(by) is State.UPLOADED
+
+
+def test_a_look_without_an_answer_is_told_as_that() -> None:
+    """And not as another program: S3 itself took the upload, and its connection broke."""
+    with stub_s3(etag=lambda _: '"odd"') as stub:
+        stub.answering = lambda request: CUT if request.method == "HEAD" else None
+        with pytest.raises(StoreError, match="closed the connection") as told:
+            send(sender(stub))
+        assert told.value.error_class is ErrorClass.TRANSIENT

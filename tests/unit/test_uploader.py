@@ -627,3 +627,20 @@ def test_files_that_nobody_gets_are_everybodys_trouble(bench: Bench) -> None:
         assert uploader.files.sentence is None
 
     bench.run(scenario)
+
+
+@pytest.mark.parametrize("code", ["SlowDown", "ServiceUnavailable", ""])
+@pytest.mark.parametrize("status", [429, 503])
+def test_who_names_the_seconds_is_left_alone_for_them(tmp_path: Path, status: int, code: str) -> None:
+    """Whatever the code is: a server in maintenance says 503 and when it is back."""
+    sender = FakeSender()
+    sender.answer = lambda _: StoreError(ErrorClass.TRANSIENT, "told", code=code, status=status, retry_after=77.0)
+    entry = Entry(1, Event("1.5-abcdef", "yard", "car", None, 1.5, 2.0, True, (), None, False), Kind.SNAPSHOT, "a.jpg", "a.jpg", State.PENDING, 1.5)  # fmt: skip
+    uploader = Uploader(
+        load({"S3_BUCKET": "b-b"}).settings, cast(Backlog, None), cast(Sender, sender), DiskFolder(tmp_path), SystemClock(),
+        lambda _: None, lambda _: None, Pacer(None), 1,
+    )  # fmt: skip
+    began = time.monotonic()
+    uploader.attempt(entry)
+    assert uploader.breaker.circuit is Circuit.OPEN
+    assert uploader.breaker.opened_until - began >= 77.0

@@ -117,6 +117,8 @@ class Proof:
             if error.status in _DENIED and answer.status == 200:
                 self._trust(answer)
                 return
+            if error.failure is not None:
+                raise
             if error.status in {404, *_DENIED} or error.status is None or error.status < 400:
                 raise not_s3(answer.status, answer.headers) from error
             raise

@@ -94,6 +94,7 @@ class Putting:
         answer = self._negotiated(upload, ask, checksum, is_conditional=create)
         if create and answer.status == 412:
             self._proof.settle_conflict(answer)
+            raise refusal(answer.status, answer.body, answer.headers)
         self._require_success(answer, upload)
         self._proof.settle(upload, answer, Sent(md5.hexdigest(), checksum))
         return answer.headers.get("etag", "").strip('"')
@@ -111,13 +112,13 @@ class Putting:
         try:
             etags, digests = self._send_parts(upload.key, upload_id, file)
             done = self._complete(upload.key, upload_id, etags)
-        except BaseException:
+            etag = _text_in(done.body, "ETag")
+            told = Answer(done.status, {**done.headers, "etag": etag}, done.body)
+            self._proof.settle(upload, told, Sent(parts_etag(digests)))
+        except BaseException:  # parts cost money until somebody aborts them
             with contextlib.suppress(StoreError):
                 self._send("DELETE", upload.key, {"uploadId": upload_id}, {})
             raise
-        etag = _text_in(done.body, "ETag")
-        told = Answer(done.status, {**done.headers, "etag": etag}, done.body)
-        self._proof.settle(upload, told, Sent(parts_etag(digests)))
         return etag.strip('"')
 
     def _send_parts(self, key: str, upload_id: str, file: BinaryIO) -> tuple[list[str], list[bytes]]:
@@ -153,7 +154,7 @@ class Putting:
         """The answer to the request with all that it shall bear, or without the one thing that the server refuses."""
         left_out = self._left_out
         answer = ask(self._headers(upload, left_out, checksum))
-        if _asks_for_checksum(answer) and checksum and not self._asks_for_sha256:
+        if _asks_for_checksum(answer) and checksum and not self._sends_checksum:
             self._asks_for_sha256 = True
             answer = ask(self._headers(upload, left_out, checksum))
         if not self._is_lenient or not _may_be_an_extra(answer):
@@ -174,7 +175,7 @@ class Putting:
         bears = {
             Extra.TAGS: bool(upload.tags),
             Extra.STORAGE_CLASS: upload.storage_class is not None and self._settings.storage_class is None,
-            Extra.CHECKSUM: bool(checksum) and self._sends_checksum,
+            Extra.CHECKSUM: bool(checksum) and self._settings.preset.sha256_checksum and not self._asks_for_sha256,
         }
         now = time.monotonic()
         return [
@@ -216,6 +217,8 @@ class Putting:
         code = _code_in(answer)
         if 200 <= answer.status < 300 and not code:
             return
+        if answer.status == 412 and not code:  # S3 does not say it to who named no condition
+            raise not_s3(answer.status, answer.headers)
         error = refusal(answer.status, answer.body, answer.headers, bucket=self._settings.bucket)
         suspicion = self._suspicion(error, upload) if upload is not None else ""
         if suspicion:
@@ -239,10 +242,10 @@ class Putting:
 
     def _send(
         self, method: str, key: str, query: dict[str, str], headers: dict[str, str], body: bytes = b"", *, sha256: str | None = None,
-        seconds: float = SECONDS,
+        seconds: float | None = None,
     ) -> Answer:  # fmt: skip
         try:
-            return self._requests.send(method, key, query, headers, body, sha256=sha256, seconds=seconds)
+            return self._requests.send(method, key, query, headers, body, sha256=sha256, seconds=seconds or SECONDS)
         except (OSError, http.client.HTTPException) as error:
             raise of_transport(error) from error
         except ValueError as error:  # http.client refuses a header that would break the request
