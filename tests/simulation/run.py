@@ -14,6 +14,7 @@ from pathlib import Path
 
 from frigate_s3_mirror.logs import logger
 from simulation import oracles
+from simulation.virtual_time import HangError
 from simulation.world import Step, World
 
 SEEDS = Path(__file__).with_name("seeds.txt")
@@ -22,6 +23,7 @@ STEPS_PER_DAY = 24
 _REST_EVERY = 12
 REST = "rest"
 _LAST = 100
+_LONGEST_STEP = 10 * 86_400.0
 
 
 @dataclass
@@ -50,17 +52,25 @@ def plan(seed: int, hours: float) -> list[Step]:
 def simulate(seed: int, steps: Sequence[Step]) -> Result:
     """Play these steps in the world of this seed."""
     with World(seed) as world:
-        world.run(_play(world, steps))
+        try:
+            world.run(_play(world, steps))
+        except HangError as error:
+            world.violate(f"hangs: {error}")
         return Result(seed, world.digest(), list(world.violations), list(world.history), world.counts)
 
 
 async def _play(world: World, steps: Iterable[Step]) -> None:
-    for step in steps:
+    began, seconds_per_step = world.clock.monotonic(), 86_400.0 / STEPS_PER_DAY
+    for number, step in enumerate(steps, 1):
+        world.clock.limit = world.clock.monotonic() + _LONGEST_STEP
         if step.name == REST:
             await oracles.at_rest(world)
         else:
             await world.act(step)
             oracles.after_step(world)
+            if step.number % 4 == 0:  # the others follow closely upon each other
+                await world.live(max(0.0, began + number * seconds_per_step - world.clock.monotonic()), longest=1200.0)
+                oracles.after_step(world)
         if world.violations:
             return
 

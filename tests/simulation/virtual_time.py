@@ -19,6 +19,10 @@ BEGIN = 1_790_000_000.0
 _LONGEST_STEP = 3600.0
 
 
+class HangError(Exception):
+    """The simulation would never end."""
+
+
 class VirtualClock:
     """See clock.Clock. The wall clock may jump, the other never does."""
 
@@ -26,6 +30,8 @@ class VirtualClock:
         self._random = random.Random(seed)
         self._monotonic = 1000.0
         self._ahead = BEGIN
+        self.limit = float("inf")
+        """Monotonic seconds at which something hangs, for sure."""
 
     def now(self) -> float:
         """Unix seconds, as this machine believes."""
@@ -57,7 +63,9 @@ class _Jumping(selectors.SelectSelector):
 
     def select(self, timeout: float | None = None) -> list[Any]:
         if timeout is None:
-            raise RuntimeError("everything waits, and nothing will ever happen")
+            raise HangError("everything waits, and nothing will ever happen")
+        if self._clock.monotonic() > self._clock.limit:
+            raise HangError("a step does not come to its end")
         self._clock.advance(min(max(timeout, 0.0), _LONGEST_STEP))
         return []
 
@@ -69,6 +77,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(_Jumping(clock))
         self._virtual = clock
         self.set_default_executor(AtOnce())
+        self.set_exception_handler(lambda _loop, _context: None)  # tasks of a process that was killed
 
     def time(self) -> float:
         """Seconds of the virtual clock."""

@@ -135,6 +135,7 @@ class World:
             "FRIGATE_DB_PATH": str(self.frigate.db_path), "FRIGATE_CLIPS_DIR": str(self.frigate.clips_dir),
             "S3_STATE_DIR": str(self.root / "state"), "S3_UPLOAD_THREADS": choose("1248"),
             "S3_BATCH_SIZE": choose(("1", "5", "50")), "S3_SPOOL_MAX": choose(("0", "1GB", "1GB")),
+            "S3_HEARTBEAT_INTERVAL": choose(("300", "3600", "3600", "3600")),
         }  # fmt: skip
         if overwrite := choose(("", "", "changed", "never")):
             self.environ["S3_OVERWRITE"] = overwrite
@@ -156,6 +157,7 @@ class World:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.clock.limit = float("inf")
         if self.mirror is not None:
             self.run(self._fall())
         self.loop.close()
