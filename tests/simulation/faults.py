@@ -152,6 +152,8 @@ class Requests:
         s3.fuse.burn()
         s3.advance(0.02)
         mode = s3.mode if s3.random.random() < s3.share else WELL
+        if mode != WELL and method in {"GET", "HEAD"} and key in s3.buckets[self._bucket]:
+            s3.uncertain[self._bucket, key] += 1  # the look that was to prove the upload
         if mode in NO_S3:
             return NO_S3[mode]
         if mode == "refuses connections":

@@ -226,10 +226,10 @@ class World:
 
     def _takes(self, bucket: str, key: str, stored: Object) -> None:
         """S3 stores an object: it must be right, and it must not be there already without a reason."""
-        self.note(f"S3 stores {bucket}/{key} {len(stored.body)}")
-        self.counts["stored"] += 1
         if "event-id" not in stored.metadata:
             return  # a heartbeat
+        self.note(f"S3 stores {bucket}/{key} {len(stored.body)}")
+        self.counts["stored"] += 1
         truth = self.truth.get(stored.metadata["event-id"])
         if truth is None or hashlib.sha256(stored.body).hexdigest() != stored.metadata.get("sha256"):
             self.violate(f"wrong: {key} is of no event, or its checksum is another's")
@@ -312,6 +312,10 @@ class World:
         kept = self.uploaded_keys()
         if not known <= kept:
             self.violate(f"told and forgotten: {sorted(known - kept)[:3]} were uploaded before the crash")
+        self._forgive(kept)
+
+    def _forgive(self, kept: set[str]) -> None:
+        """What S3 has and the ledger could not note before its process ended is sent once more."""
         for key in self.s3.buckets.get(self.bucket, {}):
             if key not in kept:
                 self.s3.uncertain[self.bucket, key] = max(1, self.s3.uncertain[self.bucket, key])
@@ -337,6 +341,7 @@ class World:
         await asyncio.gather(*self.tasks, return_exceptions=True)
         self.mirror = None
         mirror.close()
+        self._forgive(self.uploaded_keys())
 
     async def tick(self) -> None:
         """What the mirror's loops do when they go round once."""
