@@ -246,9 +246,7 @@ class Disk:
     def mount(self) -> None:
         """The share is back."""
         if not self.is_mounted:
-            for path in self.clips.iterdir():
-                path.rmdir() if path.is_dir() else path.unlink()
-            self.clips.rmdir()
+            self.clips.rename(self.clips.with_name(f"mount-point-{self.clips.stat().st_ino}"))
             self.hidden.rename(self.clips)
 
     @contextlib.contextmanager

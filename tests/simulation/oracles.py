@@ -120,11 +120,11 @@ def _left(world: World) -> Iterator[str]:
     for truth in world.truth.values():
         event_id = truth.event.id
         row = found.get(event_id)
-        if truth.must_survive and not truth.was_poisoned and not is_mirrored(world, truth):
+        if truth.must_survive and not is_mirrored(world, truth):
             yield f"{event_id} is lost, though the mirror had kept it"
-        if row is not None and row[1] in {"pending", "awaited"} and not truth.is_odd and not _may_wait(world, truth):
+        if row is not None and row[1] in {"pending", "awaited"} and not truth.is_odd and world.holds(truth):
             yield f"{event_id} is still {row[1]} ({row[5]})"
-        if not is_due(world, truth) or truth.was_poisoned:
+        if not is_due(world, truth):
             continue
         if row is None or row[1] != "uploaded":
             yield f"{event_id} is {row[1:] if row else 'not known'}, and its file is there"
@@ -132,10 +132,7 @@ def _left(world: World) -> Iterator[str]:
             body = there[row[2]].body
             if body != truth.versions[-1] and truth.changed_at > world.started_at:
                 yield f"{event_id}: the bucket has another picture than Frigate"
-    if world.condition is None or world.condition.health is not Health.OK:
+    has_odd = any(truth.is_odd for truth in world.truth.values())  # of whose snapshots health may say that they are missing
+    if world.condition is None or (world.condition.health is not Health.OK and not has_odd):
         yield f"health is {world.condition}"
 
-
-def _may_wait(world: World, truth: Truth) -> bool:
-    """A row without a file is waited for, for ten minutes; so is one that S3 refuses alone."""
-    return truth.was_poisoned or (not world.holds(truth) and world.clock.monotonic() - world.jumped_at < 100_000)

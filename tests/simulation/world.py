@@ -659,15 +659,21 @@ class World:
 
     async def _a_person_retries(self, rng: random.Random) -> None:
         del rng
-        if self.mirror is not None:
-            with contextlib.suppress(sqlite3.OperationalError, KilledError):
-                self.mirror.ledger.retry_failed()
+        self._retry()
 
     async def _time_passes(self, rng: random.Random) -> None:
         await self.live(rng.choice((10, 100, 1000)) * rng.random())
 
     async def calm(self) -> None:
-        """All faults stop."""
+        """All faults stop, and a person has what failed tried again."""
         self.fuse.left = None
         self.s3.mode, self.disk.error, self.disk.is_full = WELL, None, False
         self.disk.mount()
+        if self.s3.poisoned:
+            self.s3.poisoned.clear()
+            self.in_some_time(60.0, self._retry)
+
+    def _retry(self) -> None:
+        if self.mirror is not None:
+            with contextlib.suppress(sqlite3.OperationalError, KilledError):
+                self.mirror.ledger.retry_failed()

@@ -112,6 +112,8 @@ class Proof:
                 raise
             if self._etags_are_md5 and upload.key not in self._damaged:
                 raise self._damage(upload.key) from error
+            if not _may_be_s3s(answer):
+                raise not_s3(answer.status, answer.headers) from error
             self._trust(answer)
             is_same = True
         if not is_same:
