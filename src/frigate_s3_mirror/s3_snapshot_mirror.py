@@ -381,7 +381,7 @@ class Mirror:
         try:
             taken: list[Entry] = await self._calls.call(self.ledger.record, entries, self.clock.now())
         except sqlite3.OperationalError as error:
-            taken = self._take_in(entries, error)
+            taken = self._take_in(await self._calls.call(self.ledger.unknown, entries), error)
         for entry in taken:
             if entry.state is State.FAILED:
                 self._reports.tell_refused(entry)
@@ -395,13 +395,14 @@ class Mirror:
 
     def _take_in(self, entries: Sequence[Entry], error: sqlite3.OperationalError) -> list[Entry]:
         """The disk is full: uploads go on from memory, and settling writes these entries as soon as it can."""
-        self.uploader.note_ledger_problem(error)
         fresh: list[Entry] = []
         for entry in entries:
             name = entry.identity
             if name not in self._homeless and entry.state is State.PENDING:
                 self._homeless[name] = min(self._homeless.values(), default=0) - 1
                 fresh.append(replace(entry, row=self._homeless[name]))
+        if fresh:  # settling them clears it
+            self.uploader.note_ledger_problem(error)
         return fresh
 
     def _settled(self, outcomes: Sequence[Outcome]) -> None:
