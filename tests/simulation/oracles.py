@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from frigate_s3_mirror.health import Health
-from simulation.faults import WELL
+from simulation.faults import WELL, Object
 from simulation.world import Truth, World
 
 LONGEST_REST = 3 * 3600.0
@@ -73,8 +73,11 @@ def is_due(world: World, truth: Truth) -> bool:
 
 def is_mirrored(world: World, truth: Truth) -> bool:
     """Whether the bucket has a whole picture of it."""
-    there = world.s3.buckets.get(world.bucket, {})
-    return any(truth.event.id in key and stored.body in truth.versions for key, stored in there.items())
+    return _has_it(world.s3.buckets.get(world.bucket, {}), truth)
+
+
+def _has_it(bucket: dict[str, Object], truth: Truth) -> bool:
+    return any(truth.event.id in key and stored.body in truth.versions for key, stored in bucket.items())
 
 
 def _unnoticed(world: World) -> Iterator[str]:
@@ -120,7 +123,7 @@ def _left(world: World) -> Iterator[str]:
     for truth in world.truth.values():
         event_id = truth.event.id
         row = found.get(event_id)
-        if truth.must_survive and not is_mirrored(world, truth):
+        if truth.must_survive and not any(_has_it(bucket, truth) for bucket in world.s3.buckets.values()):
             yield f"{event_id} is lost, though the mirror had kept it"
         if row is not None and row[1] in {"pending", "awaited"} and not truth.is_odd and world.holds(truth):
             yield f"{event_id} is still {row[1]} ({row[5]})"

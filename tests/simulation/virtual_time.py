@@ -1,4 +1,4 @@
-"""Time that only the seed moves: one clock, an event loop that waits on it, and executors that work at once.
+"""Time that only the seed moves: one clock, and an event loop that waits on it and has no threads.
 
 All that the mirror does in threads happens in the one thread of the simulation, in an order that the seed decides.
 """
@@ -11,7 +11,6 @@ import random
 import selectors
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from unittest import mock
 
@@ -76,31 +75,23 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self, clock: VirtualClock) -> None:
         super().__init__(_Jumping(clock))
         self._virtual = clock
-        self.set_default_executor(AtOnce())
         self.set_exception_handler(lambda _loop, _context: None)  # tasks of a process that was killed
 
     def time(self) -> float:
         """Seconds of the virtual clock."""
         return self._virtual.monotonic()
 
-    def _write_to_self(self) -> None:
-        """Nobody has to be woken."""
-
-
-class AtOnce(ThreadPoolExecutor):
-    """Runs each call in the caller's thread, before `submit` returns."""
-
-    def __init__(self) -> None:
-        super().__init__(1)
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """See ThreadPoolExecutor."""
-        future: Future[Any] = Future()
+    def run_in_executor(self, _executor: object, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
+        """Run it here and now, whichever thread it was meant for."""
+        future = self.create_future()
         try:
-            future.set_result(fn(*args, **kwargs))
-        except BaseException as error:  # noqa: BLE001  # as the real one does
+            future.set_result(func(*args))
+        except BaseException as error:  # noqa: BLE001  # as a thread of a pool does
             future.set_exception(error)
         return future
+
+    def _write_to_self(self) -> None:
+        """Nobody has to be woken."""
 
 
 @contextlib.contextmanager

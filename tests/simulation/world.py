@@ -37,7 +37,7 @@ from frigate_s3_mirror.s3 import ObjectStore
 from frigate_s3_mirror.s3_snapshot_mirror import Mirror
 from frigate_s3_mirror.settings import Settings
 from simulation.faults import OUTAGES, S3, WELL, Disk, Fuse, KilledError, Object, Requests
-from simulation.virtual_time import AtOnce, VirtualClock, VirtualLoop, everywhere
+from simulation.virtual_time import VirtualClock, VirtualLoop, everywhere
 
 _ZONES = ("UTC", "Europe/Berlin", "Pacific/Auckland", "America/St_Johns")
 _LEFT_IN_MOUNT_POINT = ((), ("thumbs", "review"), ("lost+found",), ("cache", "note.txt"), ("thumbs", "other-camera.jpg"))
@@ -252,8 +252,6 @@ class World:
         """Start the mirror, if its disk lets it."""
         settings = self.settings()
         mirror = Mirror(settings, ObjectStore(settings, {}), self.clock)
-        at_once = AtOnce()
-        mirror._calls._pool = mirror._scans._pool = mirror._heartbeat._pool = at_once
         mirror._sender._reader._now = self.clock.now  # type: ignore[attr-defined]
         for folder in (mirror._frigate.clips_folder, mirror._frigate.recordings_folder):
             folder._monotonic = self.clock.monotonic  # type: ignore[attr-defined]
@@ -553,7 +551,7 @@ class World:
             truth.event, truth.was_away = self.frigate.complete_row(truth.event), True
 
             def come(truth: Truth = truth, content: bytes = self.picture(rng, truth)) -> None:
-                if truth.has_row:
+                if truth.has_row and not truth.versions:
                     self.write(truth, content)
                     truth.finished_at = self.clock.monotonic()
 
