@@ -637,7 +637,10 @@ class Uploader:
             error.error_class, entry.attempts, entry.deferrals, most=self.settings.max_failed_retries,
             now=self.clock.now(), chance=self.clock.chance(), service_waits=waits,
         )  # fmt: skip
-        keeps_its_place = waits and error.error_class is not ErrorClass.OBJECT and entry.row in self._claimed
+        is_recorded = entry.row > 0  # else settling gives it a row of its own, under which it is queued then
+        keeps_its_place = (
+            waits and error.error_class is not ErrorClass.OBJECT and is_recorded and entry.row in self._claimed
+        )
         return Outcome(
             entry, step.state, step.attempts, step.deferrals, step.next_attempt_at, str(error), is_queued_again=keeps_its_place
         )  # fmt: skip
