@@ -378,6 +378,7 @@ class Mirror:
         """Discovered entries go into the ledger first, then to the uploader."""
         if not urgent and entries and entries[0].kind is not Kind.CLIP:
             self._ticks.tick("scan")  # a page of a large table
+        entries = [entry for entry in entries if entry.identity not in self._homeless]  # settling them records them
         try:
             taken: list[Entry] = await self._calls.call(self.ledger.record, entries, self.clock.now())
         except sqlite3.OperationalError as error:
@@ -397,10 +398,9 @@ class Mirror:
         """The disk is full: uploads go on from memory, and settling writes these entries as soon as it can."""
         fresh: list[Entry] = []
         for entry in entries:
-            name = entry.identity
-            if name not in self._homeless and entry.state is State.PENDING:
-                self._homeless[name] = min(self._homeless.values(), default=0) - 1
-                fresh.append(replace(entry, row=self._homeless[name]))
+            if entry.state is State.PENDING:
+                row = self._homeless[entry.identity] = min(self._homeless.values(), default=0) - 1
+                fresh.append(replace(entry, row=row))
         if fresh:  # settling them clears it
             self.uploader.note_ledger_problem(error)
         return fresh

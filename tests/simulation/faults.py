@@ -123,6 +123,8 @@ class S3:
     buckets: dict[str, dict[str, Object]] = field(default_factory=dict)
     poisoned: dict[str, Answer] = field(default_factory=dict)
     """By event id: what S3 says to this object, while it takes others."""
+    unlucky: Counter[str] = field(default_factory=Counter)
+    """How often objects were refused while others passed, by event id."""
     uncertain: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Objects that S3 has and the mirror cannot know of: each may be sent once more."""
 
@@ -156,6 +158,8 @@ class Requests:
             s3.uncertain[self._bucket, key] += 1  # the look that was to prove the upload
         if mode in NO_S3:
             return NO_S3[mode]
+        if mode in REFUSALS and s3.share < 1.0:
+            s3.unlucky[(headers or {}).get("x-amz-meta-event-id", "")] += 1
         if mode == "refuses connections":
             raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
         if mode == "stalls":

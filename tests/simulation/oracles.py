@@ -59,7 +59,7 @@ def _given_up(world: World, found: list[Row]) -> Iterator[str]:
         if state not in _GIVEN_UP or truth is None or truth.is_odd:
             continue
         if state == "failed":
-            agrees = truth.was_poisoned
+            agrees = truth.was_poisoned or world.s3.unlucky[event_id] >= 3
         else:
             agrees = truth.was_away or not world.holds(truth)
         if not agrees:

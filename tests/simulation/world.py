@@ -267,11 +267,11 @@ class World:
         mirror.uploader.on_settled = on_settled
         try:
             mirror.open()
+            await mirror._calls.call(mirror.health.note_start)
         except (LedgerError, KilledError, sqlite3.OperationalError) as error:
             self.note(f"the mirror cannot start: {type(error).__name__}")
             await self._fall()
             return
-        await mirror._calls.call(mirror.health.note_start)
         beat = mirror._heartbeat.regularly(mirror.health.after_heartbeat)
         self.tasks = [asyncio.create_task(self._until_killed(work)) for work in (mirror.uploader.run(), beat)]
         await asyncio.sleep(0)
@@ -331,6 +331,7 @@ class World:
     async def stop(self) -> None:
         """An orderly end."""
         mirror = self.mirror
+        self.fuse.left = None
         if mirror is None:
             return
         for lane in mirror.lanes:
@@ -526,6 +527,8 @@ class World:
             self.complete(truth)
 
     async def _a_rewritten_file(self, rng: random.Random) -> None:
+        if self.mirror is None or not self.disk.is_mounted:
+            return  # nobody would see it; `verify` does
         if truth := self.some(rng, lambda t: t.finished_at is not None and self.holds(t)):
             self.write(truth, self.picture(rng, truth))
             self.closed(truth)
