@@ -387,9 +387,11 @@ class Mirror:
             if entry.state is State.FAILED:
                 self._reports.tell_refused(entry)
         pending = [entry for entry in taken if entry.state is State.PENDING and entry.kind is not Kind.CLIP]
-        self.uploader.offer(pending, urgent=urgent)
+        left_out = list(self.uploader.offer(pending, urgent=urgent))
         clips = [entry for entry in taken if entry.state is State.PENDING and entry.kind is Kind.CLIP]
-        self.clip_uploader.offer(clips, urgent=urgent)
+        left_out += self.clip_uploader.offer(clips, urgent=urgent)
+        for entry in left_out:
+            self._homeless.pop(entry.identity, None)  # the next scan finds it again
         if urgent and self.uploader.breaker.circuit is not Circuit.CLOSED:
             await self._keep(pending)
         return len(taken)
