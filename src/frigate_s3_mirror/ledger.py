@@ -154,7 +154,9 @@ class Ledger(LedgerFile):
 
     def unknown(self, entries: Sequence[Entry]) -> list[Entry]:
         """Return those that `record` would take in; for when nothing can be written."""
-        sql = f"SELECT EXISTS (SELECT 1 FROM object WHERE event_id = ? AND kind = ? AND part = ? AND NOT {_IS_TAKEN_UP})"  # noqa: S608
+        sql = (
+            f"SELECT EXISTS (SELECT 1 FROM object WHERE event_id = ? AND kind = ? AND part = ? AND NOT {_IS_TAKEN_UP})"  # noqa: S608
+        )
         return [entry for entry in entries if not self.connection.execute(sql, entry.identity).fetchone()[0]]
 
     def due(

@@ -69,8 +69,17 @@ REFUSALS: dict[str, Answer] = {
     "503 with a pause of nonsense": Answer(503, {"retry-after": "\u00b2"}, xml_error("SlowDown")),
 }
 """What S3 says when it takes nothing."""
-BROKEN = ("refuses connections", "stalls", "cuts", "stores and cuts", "stores and says 500", "stores and the answer is torn")
-OUTAGES = (*NO_S3, *REFUSALS, *BROKEN)
+BROKEN = (
+    "refuses connections",
+    "stalls",
+    "cuts",
+    "stores and cuts",
+    "stores and says 500",
+    "stores and the answer is torn",
+)
+OUTAGES: tuple[tuple[str, ...], ...] = (tuple(NO_S3), tuple(REFUSALS), BROKEN)
+_OF_UPLOADS_ALONE = ("409", "409 of a condition", "411", "400 InvalidRequest", "400 of an unknown code", "501")
+"""What S3 says to a PUT, while questions are answered."""
 _OF_ONE = (Answer(400, {}, xml_error("InvalidRequest")), Answer(413, {}, xml_error("EntityTooLarge")), Answer(403, {}))
 
 
@@ -154,6 +163,8 @@ class Requests:
         s3.fuse.burn()
         s3.advance(0.02)
         mode = s3.mode if s3.random.random() < s3.share else WELL
+        if mode in _OF_UPLOADS_ALONE and method != "PUT":
+            mode = WELL
         if mode != WELL and method in {"GET", "HEAD"} and key in s3.buckets[self._bucket]:
             s3.uncertain[self._bucket, key] += 1  # the look that was to prove the upload
         if mode in NO_S3:
@@ -203,7 +214,11 @@ class Requests:
 
     def _headers(self, there: Object) -> dict[str, str]:
         md5 = hashlib.md5(there.body, usedforsecurity=False).hexdigest()
-        return {"etag": f'"{md5}"' if self._s3.etags_are_md5 else f'"{md5[:9]}-kms"', "x-amz-request-id": "1", "server": "S3"}
+        return {
+            "etag": f'"{md5}"' if self._s3.etags_are_md5 else f'"{md5[:9]}-kms"',
+            "x-amz-request-id": "1",
+            "server": "S3",
+        }
 
     def _read(self, method: str, key: str) -> Answer:
         if not self._s3.may_read:

@@ -68,7 +68,9 @@ def _given_up(world: World, found: list[Row]) -> Iterator[str]:
 
 def is_due(world: World, truth: Truth) -> bool:
     """Whether it ought to be in the bucket, sooner or later."""
-    return not truth.is_odd and truth.has_row and truth.is_whole and truth.finished_at is not None and world.holds(truth)
+    return (
+        not truth.is_odd and truth.has_row and truth.is_whole and truth.finished_at is not None and world.holds(truth)
+    )
 
 
 def is_mirrored(world: World, truth: Truth) -> bool:
@@ -135,7 +137,8 @@ def _left(world: World) -> Iterator[str]:
             body = there[row[2]].body
             if body != truth.versions[-1] and truth.changed_at > world.started_at:
                 yield f"{event_id}: the bucket has another picture than Frigate"
-    has_odd = any(truth.is_odd for truth in world.truth.values())  # of whose snapshots health may say that they are missing
+    has_odd = any(
+        truth.is_odd for truth in world.truth.values()
+    )  # of whose snapshots health may say that they are missing
     if world.condition is None or (world.condition.health is not Health.OK and not has_odd):
         yield f"health is {world.condition}"
-

@@ -63,7 +63,9 @@ def _unproved_answer_is_believed() -> AbstractContextManager[Any]:
 def _only_the_first_page_of_absent() -> AbstractContextManager[Any]:
     """B4."""
     really = Ledger.entries_in
-    return put(Ledger, "entries_in", lambda self, state, after, limit: [] if after else really(self, state, None, limit))
+    return put(
+        Ledger, "entries_in", lambda self, state, after, limit: [] if after else really(self, state, None, limit)
+    )
 
 
 def _a_folder_that_is_not_empty_is_trusted() -> AbstractContextManager[Any]:
@@ -273,7 +275,10 @@ def main() -> int:
         told = find(plant, range(1, SEEDS + 1))
         found += told is not None
         what = f"after {told[0]:3} seeds: {told[1][:90]}" if told else f"not in {SEEDS} seeds"
-        print(f"{name:4} {plant.__name__.strip('_').replace('_', ' '):45} {what} ({time.monotonic() - began:.0f} s)", flush=True)
+        print(
+            f"{name:4} {plant.__name__.strip('_').replace('_', ' '):45} {what} ({time.monotonic() - began:.0f} s)",
+            flush=True,
+        )
     print(f"{found} of {len(plants)} planted faults were found")
     return 0 if found >= len(plants) * 15 / 19 else 1
 

@@ -47,7 +47,9 @@ def plan(seed: int, hours: float) -> list[Step]:
     """
     rng = random.Random(seed)
     names = list(World.ACTIONS)
-    weights = [weight * (rng.choice((0, 0, 1, 5)) if name not in _ALWAYS else 1) for name, weight in World.ACTIONS.items()]
+    weights = [
+        weight * (rng.choice((0, 0, 1, 5)) if name not in _ALWAYS else 1) for name, weight in World.ACTIONS.items()
+    ]
     count = max(1, round(STEPS_PER_DAY * hours / 24))
     steps = [Step(rng.choices(names, weights)[0], rng.getrandbits(48)) for _ in range(count)]
     rests = range(_REST_EVERY, count, _REST_EVERY)

@@ -37,10 +37,16 @@ from frigate_s3_mirror.s3 import ObjectStore
 from frigate_s3_mirror.s3_snapshot_mirror import Mirror
 from frigate_s3_mirror.settings import Settings
 from simulation.faults import OUTAGES, S3, WELL, Disk, Fuse, KilledError, Object, Requests
-from simulation.virtual_time import VirtualClock, VirtualLoop, everywhere
+from simulation.virtual_time import HangError, VirtualClock, VirtualLoop, everywhere
 
 _ZONES = ("UTC", "Europe/Berlin", "Pacific/Auckland", "America/St_Johns")
-_LEFT_IN_MOUNT_POINT = ((), ("thumbs", "review"), ("lost+found",), ("cache", "note.txt"), ("thumbs", "other-camera.jpg"))
+_LEFT_IN_MOUNT_POINT = (
+    (),
+    ("thumbs", "review"),
+    ("lost+found",),
+    ("cache", "note.txt"),
+    ("thumbs", "other-camera.jpg"),
+)
 _ODD = (
     ("camera", "../../etc"), ("camera", None), ("start_time", "soon"), ("start_time", -1e300), ("start_time", float("inf")),
     ("end_time", "x"), ("data", "{" * 40), ("label", b"\xff\xfe"), ("zones", 7), ("id", "../up"), ("id", ""),
@@ -157,9 +163,10 @@ class World:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.clock.limit = float("inf")
+        self.clock.limit = self.clock.monotonic() + 86_400.0
         if self.mirror is not None:
-            self.run(self._fall())
+            with contextlib.suppress(HangError):
+                self.run(self._fall())
         self.loop.close()
         asyncio.set_event_loop(None)
         self.frigate.close()
@@ -210,7 +217,9 @@ class World:
 
     @property
     def _state_files(self) -> list[Path]:
-        return sorted(p for p in (self.root / "state").iterdir() if p.is_file() and not p.name.endswith(("-shm", ".lock")))
+        return sorted(
+            p for p in (self.root / "state").iterdir() if p.is_file() and not p.name.endswith(("-shm", ".lock"))
+        )
 
     def _keep_durable(self) -> None:
         self.durable = {path.name: path.read_bytes() for path in self._state_files}
@@ -324,9 +333,9 @@ class World:
         if not path.exists():
             return set()
         with contextlib.closing(sqlite3.connect(path)) as connection:
-            with contextlib.suppress(sqlite3.OperationalError):
-                return {row[0] for row in connection.execute("SELECT key FROM object WHERE state = 'uploaded'")}
-        return set()
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'object'").fetchone():
+                return set()
+            return {row[0] for row in connection.execute("SELECT key FROM object WHERE state = 'uploaded'")}
 
     async def stop(self) -> None:
         """An orderly end."""
@@ -391,7 +400,9 @@ class World:
                 if self.fuse.is_dead:
                     return
             for worker, outcome in done:
-                self.note(f"attempt {outcome.entry.event.id} {outcome.state} {outcome.attempts} {outcome.error or ''}"[:200])
+                self.note(
+                    f"attempt {outcome.entry.event.id} {outcome.state} {outcome.attempts} {outcome.error or ''}"[:200]
+                )
                 lane._finish(worker, outcome)
             await asyncio.sleep(0.1)  # they are settled
             if self.fuse.is_dead:
@@ -614,10 +625,13 @@ class World:
         if self.disk.is_mounted:
             self.disk.unmount(rng.choice(_LEFT_IN_MOUNT_POINT))
             self.in_some_time(rng.uniform(5, 4000), self.disk.mount)
+            if rng.random() < 0.5:
+                await self._events(rng)
+                await self.live(rng.uniform(5, 2000), longest=120.0)
 
     async def _an_outage(self, rng: random.Random) -> None:
         """S3, or what stands in its place, answers otherwise for a while: to everything, or now and then."""
-        self.s3.mode, self.s3.share = rng.choice(OUTAGES), rng.choice((1.0, 1.0, 0.5, 0.1))
+        self.s3.mode, self.s3.share = rng.choice(rng.choice(OUTAGES)), rng.choice((1.0, 1.0, 0.5, 0.1))
         self.note(f"S3: {self.s3.mode} {self.s3.share}")
         self.in_some_time(rng.choice((5, 60, 600, 3000)) * rng.random(), self._s3_is_well)
         if rng.random() < 0.7:
