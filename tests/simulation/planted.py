@@ -15,7 +15,6 @@ from typing import Any
 from unittest import mock
 
 from frigate_s3_mirror import bodies, discovery, folders, ledger, ledger_home, scan_loop, sending
-from frigate_s3_mirror.discovery import Discovery
 from frigate_s3_mirror.entries import Entry, Outcome
 from frigate_s3_mirror.folders import Doubt, Evidence
 from frigate_s3_mirror.health_watch import HealthWatch
