@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 from unittest import mock
 
-from frigate_s3_mirror import bodies, discovery, folders, ledger, ledger_home, scan_loop, sending
+from frigate_s3_mirror import bodies, discovery, folders, ledger, ledger_home, s3_errors, scan_loop, sending
 from frigate_s3_mirror.entries import Entry, Outcome
 from frigate_s3_mirror.folders import Doubt, Evidence
 from frigate_s3_mirror.health_watch import HealthWatch
@@ -110,7 +110,7 @@ def _409_means_there_already() -> AbstractContextManager[Any]:
             error.status = 412
         return error
 
-    really = putting.refusal
+    really = s3_errors.refusal
     return put(putting, "refusal", refusal)
 
 

@@ -28,11 +28,12 @@ from frigate_s3_mirror import scan as scan_module
 from frigate_s3_mirror import scan_loop
 from frigate_s3_mirror.demo.simulated_event import SimulatedEvent
 from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
-from frigate_s3_mirror.entries import Outcome
+from frigate_s3_mirror.entries import Entry, Outcome
 from frigate_s3_mirror.environment import load
 from frigate_s3_mirror.health import Condition
 from frigate_s3_mirror.ledger_file import LedgerError, LedgerFile
 from frigate_s3_mirror.lifecycle import State
+from frigate_s3_mirror.pacer import Slot
 from frigate_s3_mirror.s3 import ObjectStore
 from frigate_s3_mirror.s3_snapshot_mirror import Mirror
 from frigate_s3_mirror.settings import Settings
@@ -382,7 +383,7 @@ class World:
         lane = mirror.uploader
         await asyncio.sleep(0.1)  # the queue is filled
         for _ in range(60):
-            taken = []
+            taken: list[tuple[int, Entry, Slot]] = []
             while len(taken) < lane.threads and lane._patience(self.clock.monotonic()) == 0.0:
                 found = lane._take(len(taken))
                 assert found is not None
@@ -658,10 +659,10 @@ class World:
 
     async def _a_kill(self, rng: random.Random) -> None:
         """At one of the moments that follow; if none comes, after a while."""
-        self.fuse.left = rng.randint(1, 40)
+        crashes, self.fuse.left = self.counts["crashes"], rng.randint(1, 40)
         await self._events(rng)
         await self.live(rng.uniform(1, 60))
-        if self.fuse.left is not None and self.mirror is not None:
+        if self.counts["crashes"] == crashes and self.mirror is not None:
             await self.crash(power=rng.random() < 0.5)
 
     async def _a_restart(self, rng: random.Random) -> None:
