@@ -113,6 +113,7 @@ def tell(result: Result, steps: list[Step], hours: float) -> None:
     again = simulate(result.seed, needed)
     print(f"it takes {len(needed)} of {len(steps)} steps: {', '.join(step.name for step in needed)}")
     print("\n".join(again.history[-_LAST:]))
+    print(f"for seeds.txt: {result.seed} {'; '.join(f'{step.name}={step.number}' for step in needed)}")
     print(f"again: make simulate SEED={result.seed} HOURS={hours:g}")
 
 
@@ -123,10 +124,15 @@ def quiet() -> None:
     logger().setLevel(logging.CRITICAL + 1)
 
 
-def kept_seeds() -> list[tuple[int, float]]:
-    """Return the seeds that failed once, with their hours."""
-    lines = (line.partition("#")[0].split() for line in SEEDS.read_text().splitlines())
-    return [(int(words[0]), float(words[1])) for words in lines if words]
+def kept_seeds() -> list[tuple[int, list[Step]]]:
+    """Return the worlds that failed once, with the steps that it took: those stay the same when `plan` changes."""
+    kept = []
+    for line in SEEDS.read_text().splitlines():
+        seed, _, steps = line.partition("#")[0].strip().partition(" ")
+        if seed:
+            pairs = (step.strip().rsplit("=", 1) for step in steps.split(";"))
+            kept.append((int(seed), [Step(name, int(number)) for name, number in pairs]))
+    return kept
 
 
 def main() -> int:
