@@ -17,7 +17,6 @@ from unittest import mock
 from frigate_s3_mirror import bodies, discovery, folders, ledger, ledger_home, s3_errors, scan_loop, sending
 from frigate_s3_mirror.entries import Entry, Outcome
 from frigate_s3_mirror.folders import Doubt, Evidence
-from frigate_s3_mirror.health_watch import HealthWatch
 from frigate_s3_mirror.ledger import Ledger
 from frigate_s3_mirror.ledger_file import LedgerFile
 from frigate_s3_mirror.lifecycle import State, Step
@@ -210,20 +209,8 @@ def _all_is_sent_again_after_a_restart() -> AbstractContextManager[Any]:
     return stack
 
 
-def _health_is_always_ok() -> AbstractContextManager[Any]:
-    """P9: what is missing is not measured, and what waits for long with it (here: nothing is ever due)."""
-
-    async def nothing(*_: object) -> None:
-        return
-
-    stack = contextlib.ExitStack()
-    stack.enter_context(put(HealthWatch, "_measure", nothing))
-    stack.enter_context(put(Uploader, "_push", lambda _self, _entry: None))
-    return stack
-
-
 def _what_came_back_is_not_looked_for() -> AbstractContextManager[Any]:
-    """P10: absent is for ever."""
+    """P9: absent is for ever."""
 
     async def nothing(*_: object) -> None:
         return
@@ -232,7 +219,7 @@ def _what_came_back_is_not_looked_for() -> AbstractContextManager[Any]:
 
 
 def _an_awaited_file_is_given_up_at_once() -> AbstractContextManager[Any]:
-    """P11: the first look in vain makes it absent for good, though the share is away."""
+    """P10: the first look in vain makes it absent for good, though the share is away."""
     stack = contextlib.ExitStack()
     stack.enter_context(put(discovery, "after_search", lambda _at, tries, now: Step(State.ABSENT, 0, tries, now)))
     stack.enter_context(put(folders.DiskFolder, "absence", lambda _self: None))
@@ -248,8 +235,8 @@ PLANTS: tuple[tuple[str, Plant], ...] = (
     ("P2", _settled_before_it_is_sent), ("P3", _the_scan_looks_at_what_is_recent_alone),
     ("P4", _the_breaker_stays_half_open), ("P5", _a_changed_picture_is_not_sent_again),
     ("P6", _what_cannot_be_read_counts_as_gone), ("P7", _the_spool_keeps_nothing),
-    ("P8", _all_is_sent_again_after_a_restart), ("P9", _health_is_always_ok), ("P10", _what_came_back_is_not_looked_for),
-    ("P11", _an_awaited_file_is_given_up_at_once),
+    ("P8", _all_is_sent_again_after_a_restart), ("P9", _what_came_back_is_not_looked_for),
+    ("P10", _an_awaited_file_is_given_up_at_once),
 )  # fmt: skip
 
 
