@@ -32,7 +32,7 @@ from frigate_s3_mirror.uploader import Uploader
 from simulation.run import plan, quiet, simulate
 
 Plant = Callable[[], AbstractContextManager[Any]]
-SEEDS = 40
+SEEDS = 120
 HOURS = 24.0
 put = mock.patch.object
 
