@@ -7,7 +7,7 @@ ARGS ?=
 JOBS ?= 4
 UV = $(shell command -v uv || echo $(BIN)/uv)
 
-.PHONY: demo test check unit integration answers mutants test-faults test-ceph test-frigate bench screenshots docs addon lock format clean
+.PHONY: demo test check unit integration answers mutants simulate simulate-proof test-faults test-ceph test-frigate bench screenshots docs addon lock format clean
 
 demo: $(VENV)/ready
 	@$(BIN)/python -m frigate_s3_mirror.demo $(ARGS)
@@ -43,7 +43,15 @@ test-ceph: $(VENV)/ready
 
 # `make test` runs the same faults in a shorter form; this takes an hour or so and prints its figures.
 test-faults: $(VENV)/ready
-	FAULTS=full $(BIN)/python -m pytest -s tests/faults $(ARGS)
+	FAULTS=full $(BIN)/python -m pytest -s tests/faults tests/simulation $(ARGS)
+
+# A seed's world: Frigate, disks, S3, clock and the mirror's own life do what the seed says, in virtual time.
+simulate: $(VENV)/ready
+	@PYTHONPATH=tests $(BIN)/python -m simulation.run --seed $(or $(SEED),1) --hours $(or $(HOURS),24) $(ARGS)
+
+# Plants known faults, one at a time, and tells which of them the simulator finds, after how many seeds.
+simulate-proof: $(VENV)/ready
+	@PYTHONPATH=tests $(BIN)/python -m simulation.planted $(ARGS)
 
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -122,7 +122,8 @@ class ApiLoop:
             self._news.clear()
             pause = await self._round()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), max(0.0, pause))
+                async with asyncio.timeout(max(0.0, pause)):
+                    await self._news.wait()
 
     async def everything(self) -> None:
         """One full look; what goes wrong is in `problem`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -81,6 +82,8 @@ class Discovery:
     """How often judging an event ended in an error that nobody thought of."""
     _told: set[str] = field(default_factory=set)
     """Ids of events about which something was said that is not to be said again."""
+    _to_requeue: set[int] = field(default_factory=set)
+    """Rows of the ledger whose file is another one than was sent."""
     _looking: set[asyncio.Task[None]] = field(default_factory=set)
     _closing: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _last_scan_at: float = 0.0
@@ -418,6 +421,7 @@ class Discovery:
         """What was sent lately is compared with its file, because its last closing may have come during the upload."""
         if self.pictures.path("") is None:
             return  # over Frigate's API each look would be a request
+        await self._requeue()
         now = self.clock.now()
         sent: list[Sent] = await self.calls.call(lambda: sent_since(self.calls.ledger.connection, since))
         for entry in sent:
@@ -440,7 +444,15 @@ class Discovery:
                 )  # fmt: skip
             return
         logger().info("S3 snapshot mirror: event=%s %s; it is sent again", sent.event_id, what)
-        await self.calls.call(self.calls.ledger.requeue, [sent.row])
+        self._to_requeue.add(sent.row)
+        await self._requeue()
+
+    async def _requeue(self) -> None:
+        """Have what changed sent again; while the ledger cannot be written (a full disk, told by health) it is remembered."""
+        if self._to_requeue:
+            with contextlib.suppress(sqlite3.OperationalError):
+                await self.calls.call(self.calls.ledger.requeue, sorted(self._to_requeue))
+                self._to_requeue.clear()
 
     async def _take_up_again(self, event: Event, sent: Sequence[Sent]) -> None:
         """The id stands for another event now, with keys of its own; what was sent under the old ones stays there."""

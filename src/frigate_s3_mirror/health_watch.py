@@ -157,7 +157,8 @@ class HealthWatch:
         """Write health to the ledger when it changed and every minute: so it shows whether that can be written at all."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._has_changed.wait(), self._keep_pause)
+                async with asyncio.timeout(self._keep_pause):
+                    await self._has_changed.wait()
             self._has_changed.clear()
             await self._calls.call(self._keep_condition)
             self._ticks.tick("ledger")

@@ -64,7 +64,8 @@ class Heartbeat:
     ) -> None:
         """Beat for ever; `afterwards` is called after each beat, `tick` each time it goes round."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), _FIRST_PATIENCE)
+            async with asyncio.timeout(_FIRST_PATIENCE):
+                await self._changed.wait()
         while True:
             tick()
             self._changed.clear()
@@ -73,7 +74,8 @@ class Heartbeat:
                 wait = max(wait, breaker.opened_until - self._clock.monotonic())
             if wait > 0:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), min(wait, self._settings.heartbeat_interval))
+                    async with asyncio.timeout(min(wait, self._settings.heartbeat_interval)):
+                        await self._changed.wait()
             elif self._uploader.may_start():
                 self._next_at = self._clock.monotonic() + await self._beat()
                 await afterwards()

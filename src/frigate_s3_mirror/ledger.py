@@ -31,6 +31,9 @@ _VALUES = (
     "event_id, kind, part, camera, label, start_time, happened_at, event, source, key, state, next_attempt_at, "
     "last_error, recorded_at, seconds"
 )
+_IS_TAKEN_UP = """(object.state IN ('awaited', 'absent', 'expired')
+                  OR (object.state = 'failed' AND object.key IS NULL AND object.event IS NOT NULL))"""
+"""SQL: an entry that becomes another when its file is found after all."""
 _RECORD = f"""
 INSERT INTO object ({_VALUES}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (event_id, kind, part) DO UPDATE
@@ -38,8 +41,7 @@ SET camera = excluded.camera, label = excluded.label, start_time = excluded.star
     happened_at = excluded.happened_at, source = excluded.source, key = excluded.key, state = excluded.state,
     attempts = 0, deferrals = 0, next_attempt_at = excluded.next_attempt_at, last_error = excluded.last_error,
     seconds = excluded.seconds
-WHERE excluded.state IN ('pending', 'skipped')
-  AND (object.state IN ('awaited', 'absent', 'expired') OR (object.state = 'failed' AND object.key IS NULL AND object.event IS NOT NULL))
+WHERE excluded.state IN ('pending', 'skipped') AND {_IS_TAKEN_UP}
 RETURNING id
 """  # noqa: S608
 _SETTLE = """
@@ -149,6 +151,13 @@ class Ledger(LedgerFile):
             self._tell_odd(entry.identity, entry.event.id, f"cannot be recorded ({error})")
             return None
         return None if row is None else int(row[0])
+
+    def unknown(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Return those that `record` would take in; for when nothing can be written."""
+        sql = (
+            f"SELECT EXISTS (SELECT 1 FROM object WHERE event_id = ? AND kind = ? AND part = ? AND NOT {_IS_TAKEN_UP})"  # noqa: S608
+        )
+        return [entry for entry in entries if not self.connection.execute(sql, entry.identity).fetchone()[0]]
 
     def due(
         self, state: State, now: float, limit: int, known: frozenset[int] = frozenset(), *, clips: bool = False

@@ -130,7 +130,8 @@ class LivePictures:
                 self._start_due()
                 self._news.clear()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), max(0.01, self._next_look - self._clock.monotonic()))
+                    async with asyncio.timeout(max(0.01, self._next_look - self._clock.monotonic())):
+                        await self._news.wait()
         finally:
             self._has_ended = True
             for task in self._sending:

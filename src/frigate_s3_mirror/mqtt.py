@@ -99,7 +99,8 @@ class HomeAssistantLink:
     async def _tell(self, client: Client) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), STATE_SECONDS)
+                async with asyncio.timeout(STATE_SECONDS):
+                    await self._news.wait()
             self._news.clear()
             began = self._clock.monotonic()
             if (

@@ -70,7 +70,8 @@ class Notifier:
         due = self._announcer.next_at()
         wait = None if due is None else max(0.0, due - self._clock.monotonic())
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), wait)
+            async with asyncio.timeout(wait):
+                await self._news.wait()
         self._news.clear()
 
     async def _deliver(self, number: int, target: Apprise, message: Message) -> None:

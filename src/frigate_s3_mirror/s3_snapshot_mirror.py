@@ -379,30 +379,33 @@ class Mirror:
         """Discovered entries go into the ledger first, then to the uploader."""
         if not urgent and entries and entries[0].kind is not Kind.CLIP:
             self._ticks.tick("scan")  # a page of a large table
+        entries = [entry for entry in entries if entry.identity not in self._homeless]  # settling them records them
         try:
             taken: list[Entry] = await self._calls.call(self.ledger.record, entries, self.clock.now())
         except sqlite3.OperationalError as error:
-            taken = self._take_in(entries, error)
+            taken = self._take_in(await self._calls.call(self.ledger.unknown, entries), error)
         for entry in taken:
             if entry.state is State.FAILED:
                 self._reports.tell_refused(entry)
         pending = [entry for entry in taken if entry.state is State.PENDING and entry.kind is not Kind.CLIP]
-        self.uploader.offer(pending, urgent=urgent)
+        left_out = list(self.uploader.offer(pending, urgent=urgent))
         clips = [entry for entry in taken if entry.state is State.PENDING and entry.kind is Kind.CLIP]
-        self.clip_uploader.offer(clips, urgent=urgent)
+        left_out += self.clip_uploader.offer(clips, urgent=urgent)
+        for entry in left_out:
+            self._homeless.pop(entry.identity, None)  # the next scan finds it again
         if urgent and self.uploader.breaker.circuit is not Circuit.CLOSED:
             await self._keep(pending)
         return len(taken)
 
     def _take_in(self, entries: Sequence[Entry], error: sqlite3.OperationalError) -> list[Entry]:
         """The disk is full: uploads go on from memory, and settling writes these entries as soon as it can."""
-        self.uploader.note_ledger_problem(error)
         fresh: list[Entry] = []
         for entry in entries:
-            name = entry.identity
-            if name not in self._homeless and entry.state is State.PENDING:
-                self._homeless[name] = min(self._homeless.values(), default=0) - 1
-                fresh.append(replace(entry, row=self._homeless[name]))
+            if entry.state is State.PENDING:
+                row = self._homeless[entry.identity] = min(self._homeless.values(), default=0) - 1
+                fresh.append(replace(entry, row=row))
+        if fresh:  # settling them clears it
+            self.uploader.note_ledger_problem(error)
         return fresh
 
     def _settled(self, outcomes: Sequence[Outcome]) -> None:

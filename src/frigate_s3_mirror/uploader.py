@@ -156,16 +156,20 @@ class Uploader:
 
     # -- what others call, in the event loop -------------------------------------------------------------------------
 
-    def offer(self, entries: Sequence[Entry], *, urgent: bool = False) -> None:
-        """Hand over freshly recorded entries. Those of a backlog stay in the ledger when the queue is long enough."""
+    def offer(self, entries: Sequence[Entry], *, urgent: bool = False) -> Sequence[Entry]:
+        """Hand over freshly recorded entries. Returns those that were left out, since the queue is long enough.
+
+        They are of a backlog, and stay in the ledger.
+        """
         with self._turn:
-            for entry in entries:
+            for number, entry in enumerate(entries):
                 if not urgent and len(self._queue) >= 2 * self.settings.batch_size:
                     self._more = True
-                    break
+                    return entries[number:]
                 if urgent and entry.row not in self._claimed:
                     self._urgent.add(entry.row)
                 self._push(entry)
+        return ()
 
     def look_again(self) -> None:
         """Something may be due in the ledger: a timer ran out, or another process changed it."""
@@ -638,7 +642,10 @@ class Uploader:
             error.error_class, entry.attempts, entry.deferrals, most=self.settings.max_failed_retries,
             now=self.clock.now(), chance=self.clock.chance(), service_waits=waits,
         )  # fmt: skip
-        keeps_its_place = waits and error.error_class is not ErrorClass.OBJECT and entry.row in self._claimed
+        is_recorded = entry.row > 0  # else settling gives it a row of its own, under which it is queued then
+        keeps_its_place = (
+            waits and error.error_class is not ErrorClass.OBJECT and is_recorded and entry.row in self._claimed
+        )
         return Outcome(
             entry, step.state, step.attempts, step.deferrals, step.next_attempt_at, str(error), is_queued_again=keeps_its_place
         )  # fmt: skip

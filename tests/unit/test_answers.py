@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -128,6 +130,26 @@ def test_a_real_s3_with_odd_etags_is_believed_when_it_shows_the_object(etag: Cal
             assert len(checks) == (0 if may_read else 1)
             assert stub.methods().count("GET") <= 1  # the first that looks like the MD5 of something else is read
             assert not any("signature-check" in key for key in stub.objects)
+
+
+@pytest.mark.parametrize("name", [name for name in NOT_S3 if name.startswith(("200 html", "200 json", "200 nothing"))])
+def test_one_answer_of_something_else_among_those_of_s3_is_no_upload(name: str) -> None:
+    """What stands before S3 answers one PUT itself; S3 gets all other requests, and shows what it is when asked."""
+    with stub_s3(may_read=False, etag=lambda _: '"odd"') as stub:
+        store = ObjectStore(stub.settings(), {})
+        puts = count()
+
+        def one_page(request: Request) -> bytes | None:
+            is_put = request.method == "PUT" and "signature-check" not in request.target
+            return NOT_S3[name] if is_put and next(puts) == 2 else None
+
+        stub.answering = one_page
+        taken = []
+        for number in range(5):
+            with contextlib.suppress(StoreError):
+                store.put(replace(UPLOAD, key=f"{number}.jpg"), create=True)
+                taken.append(f"{number}.jpg")
+        assert taken == ["0.jpg", "1.jpg", "3.jpg", "4.jpg"]
 
 
 def test_the_server_shows_again_what_it_is_when_its_answers_change() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 from frigate_s3_mirror.documentation import TABLES
@@ -94,3 +95,11 @@ def test_the_tables_are_what_the_code_says() -> None:
     """docs/settings.md and docs/errors.md are made from the code: run `make docs` after a change."""
     for name, (_, table) in TABLES.items():
         assert table() in (ROOT / "docs" / name).read_text()
+
+
+def test_no_wait_swallows_a_cancel() -> None:
+    """Python 3.11's `wait_for` loses a cancel that comes with what it waits for: the end of the service would hang."""
+    guilty = [
+        name for name, path in modules().items() if re.search(r"wait_for\(\s*self\.\w+\.wait\(\)", path.read_text())
+    ]
+    assert guilty == []

@@ -47,6 +47,15 @@ def test_an_event_is_recorded_once(ledger: Ledger) -> None:
     assert ledger.record([entry(1)], 0.0) == []
 
 
+@pytest.mark.parametrize("state", State)
+def test_what_is_unknown_is_what_would_be_recorded(ledger: Ledger, state: State) -> None:
+    """While a full disk lets nothing be recorded, only that goes past the ledger."""
+    (known,) = ledger.record([entry(1)], 0.0)
+    ledger.settle([outcome(known, state)])
+    unknown = [e.event.id for e in ledger.unknown([entry(1), entry(2)])]
+    assert unknown == [e.event.id for e in ledger.record([entry(1), entry(2)], 0.0)]
+
+
 def test_what_is_due_comes_newest_first(ledger: Ledger) -> None:
     """New events go before the backlog."""
     ledger.record([entry(n) for n in (3, 9, 5)], 0.0)

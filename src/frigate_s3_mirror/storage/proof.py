@@ -57,6 +57,16 @@ def weigh(answer: Answer, sent: Sent) -> Evidence:
     return Evidence.ANOTHER
 
 
+def _may_be_s3s(answer: Answer) -> bool:
+    """Whether it looks like an answer to a PUT: marks of S3's in the head, and no text.
+
+    A page that something on the way puts in now and then has neither, while the next request, in which the server shows what
+    it is, may well reach S3.
+    """
+    has_marks = bool(answer.headers.get("etag", "").strip('" ')) or any(n.startswith("x-amz-") for n in answer.headers)
+    return answer.status == 200 and has_marks and not answer.body.strip()
+
+
 def shape(answer: Answer) -> tuple[str, ...]:
     """What stays the same in the answers of one server: the form of its ETag, and the names of its headers."""
     etag = re.sub(r"[0-9a-fA-F]+", "0", answer.headers.get("etag", ""))
@@ -102,6 +112,8 @@ class Proof:
                 raise
             if self._etags_are_md5 and upload.key not in self._damaged:
                 raise self._damage(upload.key) from error
+            if not _may_be_s3s(answer):
+                raise not_s3(answer.status, answer.headers) from error
             self._trust(answer)
             is_same = True
         if not is_same:
@@ -114,7 +126,7 @@ class Proof:
         try:
             there = self._describe(upload.key)
         except StoreError as error:
-            if error.status in _DENIED and answer.status == 200:
+            if error.status in _DENIED and _may_be_s3s(answer):
                 self._trust(answer)
                 return
             if error.failure is not None:

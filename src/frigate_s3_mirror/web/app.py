@@ -314,7 +314,8 @@ class StatusApp:
             if quiet % _KEEP_ALIVE_LOOKS == 0:
                 yield ": still here\n\n"
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ending.wait(), LIVE_SECONDS)
+                async with asyncio.timeout(LIVE_SECONDS):
+                    await self._ending.wait()
 
     # -- for programs ----------------------------------------------------------------------------------------------
 
