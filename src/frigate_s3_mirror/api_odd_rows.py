@@ -56,7 +56,10 @@ class OddRows:
         except RowsUntoldError:
             if len(self._spans) >= _MOST_ODD:
                 raise
-        self._note(_newest_odd(ask, limit, before, after))
+        _require_answer(ask)
+        span = _newest_odd(ask, limit, before, after)
+        _require_answer(ask)  # Frigate may have stopped in the middle, and then everything looked odd
+        self._note(span)
         return self.listed(ask, limit, before, after)
 
     def _pieces(self, before: float | None, after: float | None) -> Iterator[tuple[float | None, float | None]]:
@@ -82,6 +85,11 @@ class OddRows:
                 "odd. It is left out until it is mended; the others go on.",
                 began,
             )
+
+
+def _require_answer(ask: Ask) -> None:
+    """Ask for events of a time in which there are none. Raises RowsUntoldError: Frigate stumbles whatever is asked for."""
+    ask(1, 0.0, -1.0)
 
 
 def _newest_odd(ask: Ask, limit: int, before: float | None, after: float | None) -> tuple[float, float]:

@@ -44,7 +44,7 @@ from frigate_s3_mirror.sent_files import (
     sent_since,
 )
 from frigate_s3_mirror.settings import Settings
-from frigate_s3_mirror.sources import Found, Pictures, candidates
+from frigate_s3_mirror.sources import Found, Pictures, SourceUnreachableError, candidates
 
 RECENT_SECONDS = 600.0
 """How far back the periodic scan looks; older events that still run are watched by name, the rest by full scans."""
@@ -84,6 +84,8 @@ class Discovery:
     """Ids of events about which something was said that is not to be said again."""
     _to_requeue: set[int] = field(default_factory=set)
     """Rows of the ledger whose file is another one than was sent."""
+    _uncompared: dict[int, Sent] = field(default_factory=dict)
+    """What was sent, by its row, whose file was written again and could not be read since."""
     _looking: set[asyncio.Task[None]] = field(default_factory=set)
     _closing: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _last_scan_at: float = 0.0
@@ -414,8 +416,18 @@ class Discovery:
             await self._take_up_again(event, sent)
             return
         for entry in sent:
-            if change := look_for_change(entry, file_of(entry, self.pictures), self.pictures):
-                await self._send_again(entry, change)
+            await self._compare_file(entry)
+
+    async def _compare_file(self, entry: Sent) -> None:
+        """Send it again when its file is another one; what cannot be read now is compared again at the next scan."""
+        try:
+            change = look_for_change(entry, file_of(entry, self.pictures), self.pictures)
+        except SourceUnreachableError:
+            self._uncompared[entry.row] = entry
+            return
+        self._uncompared.pop(entry.row, None)
+        if change:
+            await self._send_again(entry, change)
 
     async def _look_at_sent(self, since: float) -> None:
         """What was sent lately is compared with its file, because its last closing may have come during the upload."""
@@ -424,12 +436,12 @@ class Discovery:
         await self._requeue()
         now = self.clock.now()
         sent: list[Sent] = await self.calls.call(lambda: sent_since(self.calls.ledger.connection, since))
-        for entry in sent:
-            found = file_of(entry, self.pictures)
-            if found is None or not is_settled(found, now):
-                continue
-            if change := look_for_change(entry, found, self.pictures):
-                await self._send_again(entry, change)
+        for entry in {entry.row: entry for entry in (*self._uncompared.values(), *sent)}.values():
+            with contextlib.suppress(SourceUnreachableError):
+                found = file_of(entry, self.pictures)
+                if found is not None and not is_settled(found, now):
+                    continue
+            await self._compare_file(entry)
 
     async def _send_again(self, sent: Sent, change: Change) -> None:
         what = {

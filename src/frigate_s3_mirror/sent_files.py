@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import sqlite3
@@ -19,6 +20,7 @@ from frigate_s3_mirror.sources import (
     Found,
     SourceRefusedError,
     SourceUnreachableError,
+    SourceUnreadableError,
     SourceVanishedError,
     candidates_of,
 )
@@ -113,36 +115,45 @@ def changed_files(
     """
     sql = _UPLOADED.format(columns=_columns(connection), condition=condition)
     for sent in _sent(connection.execute(sql, parameters)):
-        found = file_of(sent, pictures)
-        if look_for_change(sent, found, pictures) is Change.OTHER_PICTURE and found is not None:
-            yield sent, found
+        with contextlib.suppress(SourceUnreachableError):  # nothing is known of it
+            found = file_of(sent, pictures)
+            if look_for_change(sent, found, pictures) is Change.OTHER_PICTURE and found is not None:
+                yield sent, found
 
 
 def look_for_change(sent: Sent, found: Found | None, pictures: Files) -> Change | None:
     """Decide as `change_of` does, but read a file that only has another time: equal bytes are no change.
 
-    So it is with all files of a folder that was copied to another disk, or brought back from a backup.
+    So it is with all files of a folder that was copied to another disk, or brought back from a backup. Raises
+    SourceUnreachableError when the file cannot be read now.
     """
     change = change_of(sent, found)
     if change is not Change.OTHER_PICTURE or found is None or found.size_bytes != sent.size_bytes:
         return change
     try:
         descriptor, _ = pictures.open(found.source)
-    except (SourceVanishedError, SourceRefusedError, SourceUnreachableError):
+    except (SourceVanishedError, SourceRefusedError):
         return None  # nothing is known of it
     with os.fdopen(descriptor, "rb") as file:
         return None if hashlib.file_digest(file, "sha256").hexdigest() == sent.sha256 else change
 
 
 def file_of(sent: Sent, pictures: Files) -> Found | None:
-    """Return what lies under the entry's own name on this machine, None where there is nothing or it is elsewhere."""
+    """Return what lies under the entry's own name on this machine, None where there is nothing or it is elsewhere.
+
+    Raises SourceUnreadableError when the disk does not say.
+    """
     path = pictures.path(sent.source) if sent.source is not None and sent.is_file else None
     if path is None:
         return None
     try:
         status = path.lstat()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise SourceUnreadableError(
+            f"{sent.source} cannot be looked at now: {error.strerror}.", error.errno or 0
+        ) from error
     return Found(str(sent.source), status.st_mtime, status.st_size, stat.S_ISLNK(status.st_mode))
 
 

@@ -39,7 +39,7 @@ CLAIMS: tuple[tuple[str, Callable[[Answer], bool]], ...] = (
     (r"in the way", lambda a: a.status == 409),
     (r"damaged", lambda a: a.code == "BadDigest"),
     (r"something else than was sent", lambda a: a.name == SPOILED),
-    (r"firewall|rule of the bucket", lambda a: a.status in {401, 403}),
+    (r"firewall|rule of the bucket", lambda a: a.status in {401, 403} or (a.status in {400, 416} and not a.code)),
     (r"refuses this object", lambda a: a.status in {400, 411, 413, 416}),
     (r"Unforeseen|Traceback|None", lambda _: False),
 )  # fmt: skip

@@ -148,8 +148,15 @@ _BY_STATUS = {
 }
 
 
+def is_bare(answer: Answer) -> bool:
+    """Whether something before S3 refuses, for S3 names a code: all uploads, or by a rule this object alone."""
+    return answer.by_s3 and answer.status in {400, 416} and not answer.code
+
+
 def _counted(answer: Answer, error_class: ErrorClass) -> tuple[int, int]:
     """What can be meant of this object alone counts at once, what may be meant of all only once others passed."""
+    if is_bare(answer):
+        return 0, 1
     if error_class is not O:
         return 0, 0
     return int(answer.status == 412 or answer.code == "KeyTooLongError"), 1
@@ -158,7 +165,7 @@ def _counted(answer: Answer, error_class: ErrorClass) -> tuple[int, int]:
 def _pause(answer: Answer, error_class: ErrorClass) -> tuple[float, float]:
     if answer.retry_after is not None:
         return min(answer.retry_after, 300.0), max(8.0, min(answer.retry_after, 300.0))
-    if error_class is C and answer.status not in {401, 403}:
+    if error_class is C and answer.status not in {401, 403} and not is_bare(answer):
         return 15.0, 300.0
     if answer.code in {"SignatureDoesNotMatch", "InvalidAccessKeyId", "NotSignedUp"}:
         return 15.0, 300.0  # meant of the key, and of nothing else

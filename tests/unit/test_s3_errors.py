@@ -38,6 +38,7 @@ def error(code: str, message: str = "") -> str:
 TRANSIENT = {
     "ExpiredToken", "RequestTimeTooSkewed", "InternalError", "ServiceUnavailable", "TooManyRequests", "RequestLimitExceeded",
     "XAmzContentSHA256Mismatch", "SlowDown", "RequestTimeout", "OperationAborted", "BadDigest", "ConditionalRequestConflict",
+    "InvalidPart", "InvalidPartOrder", "NoSuchUpload",
 }  # fmt: skip
 OF_OBJECTS = {"PreconditionFailed", "EntityTooLarge", "KeyTooLongError", "KeyTooLong", "MetadataTooLarge", "InvalidArgument", "InvalidRequest"}  # fmt: skip
 

@@ -58,13 +58,14 @@ def weigh(answer: Answer, sent: Sent) -> Evidence:
 
 
 def _may_be_s3s(answer: Answer) -> bool:
-    """Whether it looks like an answer to a PUT: marks of S3's in the head, and no text.
+    """Whether it looks like S3's answer to an upload: its marks in the head, and no text but the end of an upload in parts.
 
     A page that something on the way puts in now and then has neither, while the next request, in which the server shows what
     it is, may well reach S3.
     """
     has_marks = bool(answer.headers.get("etag", "").strip('" ')) or any(n.startswith("x-amz-") for n in answer.headers)
-    return answer.status == 200 and has_marks and not answer.body.strip()
+    is_text = bool(answer.body.strip()) and b"<CompleteMultipartUploadResult" not in answer.body
+    return answer.status == 200 and has_marks and not is_text
 
 
 def shape(answer: Answer) -> tuple[str, ...]:
