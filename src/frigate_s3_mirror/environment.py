@@ -87,9 +87,10 @@ def load(environ: Mapping[str, str]) -> Loaded:
         problems += [
             sentence for name, sentence in _sentences(error, values) if name not in refused and (name or not refused)
         ]
+    written = {name: environ[name] for name in names() if environ.get(name)} | values  # what was refused is secret, too
     if problems:
-        raise SettingsError([_without_secrets(problem, values) for problem in problems])
-    warnings = tuple(_without_secrets(warning, values) for warning in _warnings(environ, values))
+        raise SettingsError([_without_secrets(problem, written) for problem in problems])
+    warnings = tuple(_without_secrets(warning, written) for warning in _warnings(environ, values))
     return Loaded(settings, origins, warnings)
 
 

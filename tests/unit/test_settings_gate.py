@@ -465,6 +465,7 @@ ANY_NAME = st.one_of(
 @given(st.dictionaries(ANY_NAME, ODD, max_size=12), st.sets(st.sampled_from(sorted({*SECRET_NAMES, "S3_ACCESS_KEY"}))))
 @example({"S3_SPOOL_MAX": "9" * 400, "FRIGATE_URL": "http://[", "S3_STATE_DIR": "\udc80"}, set())
 @example({"S3_ENDPOINT_URL": f"https://key:{SECRET}@host"}, {"S3_SECRET_KEY"})
+@example({"FRIGATE_RETENTION_DAYS": SECRET, "S3_HEARTBEAT_URL_FILE": "0"}, {"S3_HEARTBEAT_URL"})
 def test_any_environment_makes_settings_or_sentences(environ: dict[str, str], secrets: set[str]) -> None:
     """Never an exception, and a secret is in no sentence, wherever else it was written."""
     environ = {**GOOD, **environ, **dict.fromkeys(secrets, SECRET)}
