@@ -21,6 +21,9 @@ from frigate_s3_mirror.demo.simulated_frigate import SimulatedFrigate
 from recording_proxy import RecordingProxy
 from servers import Target, moto_server, rclone_server
 
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under nohup: the mirrors would inherit it and heed it, too
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 CAMERAS = ("front-door", "yard")
 _numbers = itertools.count()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
