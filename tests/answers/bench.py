@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -293,19 +294,20 @@ class Bench:
         )
 
 
-class Mirror:
+class Mirror(ABC):
     """What is started, tries, and may be killed."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
 
+    @abstractmethod
     def attempt(self) -> Try:
-        raise NotImplementedError
+        """Send once, and say what came of it."""
 
-    def doubt(self) -> None:
+    def doubt(self) -> None:  # noqa: B027  # not all have one
         """The ledger says what was perhaps in flight at a kill."""
 
-    def neighbour(self) -> None:
+    def neighbour(self) -> None:  # noqa: B027  # not all have one
         """Another object passes meanwhile."""
 
 
@@ -322,7 +324,7 @@ class FinalMirror(Mirror):
             Pacer(None), 1,
         )  # fmt: skip
 
-    def doubt(self) -> None:
+    def doubt(self) -> None:  # not all have one
         self.sender.doubt({self.entry.row})
 
     def attempt(self) -> Try:
@@ -336,7 +338,7 @@ class FinalMirror(Mirror):
         told = f"{outcome.error or ''} {error or ''}"
         return Try(is_uploaded, error, outcome.attempts - before.attempts, is_retried, told, pause=pause)
 
-    def neighbour(self) -> None:
+    def neighbour(self) -> None:  # not all have one
         other = replace(self.entry, row=2, event=replace(EVENT, id="1795600700.5-abcdef"), key=NEIGHBOUR, part="", seconds=None)  # fmt: skip
         self.bench.clock.seconds += 2.0
         outcome = self.uploader.attempt(replace(other, kind=Kind.SNAPSHOT))
