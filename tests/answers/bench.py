@@ -324,7 +324,7 @@ class FinalMirror(Mirror):
             Pacer(None), 1,
         )  # fmt: skip
 
-    def doubt(self) -> None:  # not all have one
+    def doubt(self) -> None:
         self.sender.doubt({self.entry.row})
 
     def attempt(self) -> Try:
@@ -338,7 +338,7 @@ class FinalMirror(Mirror):
         told = f"{outcome.error or ''} {error or ''}"
         return Try(is_uploaded, error, outcome.attempts - before.attempts, is_retried, told, pause=pause)
 
-    def neighbour(self) -> None:  # not all have one
+    def neighbour(self) -> None:
         other = replace(self.entry, row=2, event=replace(EVENT, id="1795600700.5-abcdef"), key=NEIGHBOUR, part="", seconds=None)  # fmt: skip
         self.bench.clock.seconds += 2.0
         outcome = self.uploader.attempt(replace(other, kind=Kind.SNAPSHOT))
